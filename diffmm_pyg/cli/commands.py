@@ -1,0 +1,111 @@
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from typing import Any, Iterator, Sequence, Tuple
+
+from diffmm_pyg.cli.data import load_data
+from diffmm_pyg.cli.options import given_hyper_parameters
+from diffmm_pyg.data import modality_features
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.doctor import format_report, report
+from diffmm_pyg.errors import ConfigError, MissingExtraError
+from diffmm_pyg.nn import DiffMM
+from diffmm_pyg.presets import load_preset
+from diffmm_pyg.runs import Recommendations, check_out, load
+from diffmm_pyg.training import fit
+from diffmm_pyg.typing import ITEM, USER
+from diffmm_pyg.utils.atomic import atomic_path
+from torch_geometric import seed_everything
+
+
+def train(args: argparse.Namespace) -> None:
+    r"""Trains a model and writes a run."""
+    config = load_preset(args.preset, args.data)
+    config['model'].update(given_hyper_parameters(args, DiffMM))
+    config['diffusion'].update(
+        given_hyper_parameters(args, GraphDiffusion, 'diffusion_'))
+    training = {**config['training'], **given_hyper_parameters(args, fit)}
+    name = os.path.basename(os.path.normpath(args.data))
+    training.setdefault('out', os.path.join(
+        'runs', f"{name}-{args.preset}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    check_out(training['out'], training.get('overwrite', False))
+
+    data = load_data(args.data, args.root, args.source, args.modalities)
+    seed_everything(training.get('seed', 0))
+    features = modality_features(data[0])
+    num_items = data[0][ITEM].num_nodes
+    model = DiffMM(
+        data[0][USER].num_nodes,
+        num_items,
+        {modality: x.size(1) for modality, x in features.items()},
+        GraphDiffusion(num_items, list(features), **config['diffusion']),
+        **config['model'],
+    )
+    run = fit(model, data, **training)
+    _print_json(run.metrics)
+    sys.stderr.write(f"The run is in '{training['out']}'\n")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    r"""Prints the metrics of a run."""
+    _print_json(load(args.run).evaluate(args.k))
+
+
+def recommend(args: argparse.Namespace) -> None:
+    r"""Writes the recommendations of a run."""
+    ending = os.path.splitext(args.output or 'stdout.csv')[1]
+    if ending not in ['.csv', '.parquet']:
+        raise ConfigError(f"'--output' must end in '.csv' or '.parquet' "
+                          f"(got '{args.output}')")
+    result = load(args.run).recommend(args.users, args.k)
+    if args.output is None:
+        _write_csv(result, sys.stdout)
+        return
+    folder = os.path.dirname(os.path.abspath(args.output))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"The folder '{folder}' does not exist; create it, "
+                          f"or name another file")
+    with atomic_path(args.output) as path:
+        if ending == '.parquet':
+            _write_parquet(result, path)
+        else:
+            with open(path, 'w', newline='') as f:
+                _write_csv(result, f)
+
+
+def doctor(args: argparse.Namespace) -> None:
+    r"""Prints versions and backends."""
+    sys.stdout.write(format_report(report()).rstrip('\n') + '\n')
+
+
+def _rows(result: Recommendations) -> Iterator[Tuple]:
+    for user, items, scores in zip(result.user, result.item,
+                                   result.score.tolist(), strict=True):
+        for rank, (item, score) in enumerate(
+                zip(items, scores, strict=False), start=1):
+            yield user, item, rank, score
+
+
+def _write_csv(result: Recommendations, file: Any) -> None:
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(['user', 'item', 'rank', 'score'])
+    writer.writerows(_rows(result))
+
+
+def _write_parquet(result: Recommendations, path: str) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as e:
+        raise MissingExtraError('pyarrow', 'parquet',
+                                'to write Parquet') from e
+    columns: Sequence[Tuple] = list(zip(*_rows(result), strict=True))
+    pq.write_table(pa.table(list(columns),
+                            names=['user', 'item', 'rank', 'score']), path)
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=2) + '\n')

@@ -1,0 +1,64 @@
+import os
+from typing import Optional, Sequence
+
+from diffmm_pyg.datasets import (
+    PUBLISHED,
+    FakeMultiModalRec,
+    MultiModalRec,
+    hetero_data_from_folder,
+)
+from diffmm_pyg.errors import ConfigError
+from torch_geometric.data import HeteroData
+
+EMBEDDED = 'fake'
+
+
+def default_root() -> str:
+    r"""Returns the folder for downloaded and processed data: that of the
+    checkout, or one in the user's cache.
+    """
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    checkout = os.path.dirname(package)
+    if os.path.isfile(os.path.join(checkout, 'setup.cfg')):
+        return os.path.join(checkout, 'datasets')
+    cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return os.path.join(cache, 'diffmm_pyg')
+
+
+def load_data(
+    data: str,
+    root: Optional[str] = None,
+    source: Optional[str] = None,
+    modalities: Optional[Sequence[str]] = None,
+) -> Sequence[HeteroData]:
+    r"""Loads a dataset by what the command line calls it: the generated one
+    (:obj:`"fake"`), the name of a published one, or a folder.
+
+    Raises:
+        ConfigError: If there is no such dataset, or it has no such modality.
+        DataError: If a file is missing or damaged.
+    """
+    if data == EMBEDDED:
+        return _fake(modalities)
+    if data in PUBLISHED:
+        source = source or os.environ.get('DIFFMM_DATA') or None
+        return MultiModalRec(root or default_root(), data, source, modalities)
+    if os.path.isdir(data):
+        return hetero_data_from_folder(data, modalities)
+    names = ', '.join([EMBEDDED, *PUBLISHED])
+    raise ConfigError(f"There is no dataset and no folder '{data}'; name one "
+                      f"of {names}, or a folder with 'interactions.csv'")
+
+
+def _fake(modalities: Optional[Sequence[str]]) -> Sequence[HeteroData]:
+    data = FakeMultiModalRec()
+    if modalities is None:
+        return data
+    names = [key[2:] for key in data[0]['item'].keys()
+             if key.startswith('x_')]
+    for modality in modalities:
+        if modality not in names:
+            raise ConfigError(f"'{EMBEDDED}' has no modality '{modality}'; "
+                              f"choose among {', '.join(names)}")
+    channels = {m: data[0]['item'][f'x_{m}'].size(1) for m in modalities}
+    return FakeMultiModalRec(feature_channels=channels)

@@ -1,0 +1,99 @@
+import argparse
+import logging
+import sys
+import traceback
+import warnings
+from typing import Any, List, Optional
+
+from diffmm_pyg.cli.commands import doctor, evaluate, recommend, train
+from diffmm_pyg.cli.data import EMBEDDED
+from diffmm_pyg.cli.options import Parser, add_hyper_parameters
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.nn import DiffMM
+from diffmm_pyg.presets import presets
+from diffmm_pyg.training import fit
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    r"""Runs a command and returns its exit code: 0, 1 if it failed, 2 if an
+    option is wrong, 130 if it was interrupted.
+    """
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr,
+                        format='%(message)s')
+    # Where there is no progress bar to be seen, there are lines to be read.
+    if not sys.stderr.isatty():
+        logging.getLogger('diffmm_pyg').setLevel(logging.INFO)
+    warnings.showwarning = _show_warning
+    try:
+        args.command(args)
+    except KeyboardInterrupt:
+        _fail('interrupted before there was anything to keep', args)
+        return 130
+    except (ValueError, OSError, RuntimeError, MemoryError) as e:
+        _fail(str(e).strip().split('\n')[0] or type(e).__name__, args)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog='diffmm-pyg', description='Multi-modal '
+                    'recommendation by graph diffusion.')
+    commands = parser.add_subparsers(dest='name', required=True,
+                                     parser_class=Parser, metavar='COMMAND')
+
+    sub = commands.add_parser('train', help='train DiffMM and write a run')
+    sub.set_defaults(command=train)
+    sub.add_argument('--data', default=EMBEDDED, metavar='NAME_OR_FOLDER',
+                     help=f"'{EMBEDDED}' (generated, the default), 'tiktok', "
+                     f"'baby', 'sports', or a folder of your own")
+    sub.add_argument('--root', metavar='DIR', help="where downloaded and "
+                     "processed data live (default: the checkout's "
+                     "'datasets', else the user's cache folder)")
+    sub.add_argument('--source', metavar='DIR_OR_URL', help="where the files "
+                     "of a published dataset are (default: $DIFFMM_DATA, else "
+                     "the authors' repository)")
+    sub.add_argument('--modalities', nargs='+', metavar='M',
+                     help='the modalities to use (default: all)')
+    sub.add_argument('--preset', choices=presets(), default='strict',
+                     help="the hyper-parameters to start from: ours "
+                     "('strict'), or those of the released code "
+                     "('reference')")
+    add_hyper_parameters(sub, fit, 'training', skip=['progress'])
+    add_hyper_parameters(sub, DiffMM, 'model')
+    add_hyper_parameters(sub, GraphDiffusion, 'diffusion', 'diffusion_')
+
+    sub = commands.add_parser('evaluate', help='evaluate a run')
+    sub.set_defaults(command=evaluate)
+    sub.add_argument('run', metavar='RUN', help='the folder of the run')
+    sub.add_argument('--k', type=int, nargs='+', metavar='K',
+                     help='the numbers of recommendations (default: that of '
+                     'the training)')
+
+    sub = commands.add_parser('recommend', help='recommend items to users')
+    sub.set_defaults(command=recommend)
+    sub.add_argument('run', metavar='RUN', help='the folder of the run')
+    sub.add_argument('--users', nargs='+', metavar='ID',
+                     help='ids of users (default: all)')
+    sub.add_argument('--k', type=int, default=20, metavar='K',
+                     help='the number of items per user (default: 20)')
+    sub.add_argument('--output', metavar='FILE', help='a .csv or .parquet '
+                     'file (default: CSV on standard output)')
+
+    sub = commands.add_parser('doctor', help='show versions and backends')
+    sub.set_defaults(command=doctor)
+
+    for sub in commands.choices.values():
+        sub.add_argument('--debug', action='store_true',
+                         help='show where an error comes from')
+    return parser
+
+
+def _fail(message: str, args: argparse.Namespace) -> None:
+    if args.debug:
+        traceback.print_exc()
+    sys.stderr.write(f'error: {message}\n')
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    sys.stderr.write(f'warning: {message}\n')

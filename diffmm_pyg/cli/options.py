@@ -1,0 +1,72 @@
+import argparse
+import re
+from typing import Any, Callable, Dict, NoReturn, Sequence
+
+from diffmm_pyg.utils.hyper_parameters import HyperParameter, hyper_parameters
+
+
+class Parser(argparse.ArgumentParser):
+    r"""A parser whose errors are one line."""
+    def error(self, message: str) -> NoReturn:
+        message = re.sub(r'argument (--\S+): ', r"'\1': ", message)
+        self.exit(2, f"error: {message}; '{self.prog} --help' lists all "
+                     f"options\n")
+
+
+def add_hyper_parameters(
+    parser: argparse.ArgumentParser,
+    fn: Callable,
+    title: str,
+    prefix: str = '',
+    skip: Sequence[str] = (),
+) -> None:
+    r"""Adds one option for every hyper-parameter of a function or class, of
+    the same name (behind :obj:`prefix`), type and choices. What is not given
+    does not appear in the result.
+    """
+    group = parser.add_argument_group(title)
+    texts = describe_arguments(fn)
+    for name, option in hyper_parameters(fn).items():
+        if name in skip:
+            continue
+        flag = f'--{prefix}{name}'.replace('_', '-')
+        kwargs: Dict[str, Any] = dict(
+            dest=f'{prefix}{name}', default=argparse.SUPPRESS,
+            help=texts.get(name, '').replace('%', '%%'))
+        if option.type is bool:
+            kwargs['action'] = argparse.BooleanOptionalAction
+        else:
+            kwargs.update(type=_converter(option),
+                          metavar=option.type.__name__.upper())
+            if len(option.choices) > 0:
+                kwargs.update(choices=option.choices, metavar=None)
+        group.add_argument(flag, **kwargs)
+
+
+def given_hyper_parameters(args: argparse.Namespace, fn: Callable,
+                           prefix: str = '') -> Dict[str, Any]:
+    r"""Returns the hyper-parameters of :obj:`fn` that were given."""
+    values = vars(args)
+    return {name: values[f'{prefix}{name}'] for name in hyper_parameters(fn)
+            if f'{prefix}{name}' in values}
+
+
+def describe_arguments(fn: Callable) -> Dict[str, str]:
+    r"""Returns what the :obj:`Args` of a docstring say of each argument."""
+    doc = re.split(r'\n\s*(?:Returns|Raises|Shapes):', fn.__doc__ or '')[0]
+    parts = re.split(r'\n\s+(\w+) \([^)]*\): ', doc.split('Args:')[-1])
+    out = {}
+    for name, text in zip(parts[1::2], parts[2::2], strict=True):
+        text = re.sub(r':\w+:`[~.]?([^`]*)`', r'\1', text)
+        out[name] = ' '.join(text.split())
+    return out
+
+
+def _converter(option: HyperParameter) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        if option.optional and text.lower() == 'none':
+            return None
+        return option.type(text)
+
+    convert.__name__ = option.type.__name__  # Shown in error messages.
+    return convert

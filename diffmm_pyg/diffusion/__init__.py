@@ -1,0 +1,11 @@
+from .denoiser import Denoiser
+from .gaussian_diffusion import GaussianDiffusion
+from .graph_diffusion import GraphDiffusion
+from .schedule import linear_variance_betas
+
+__all__ = [
+    'Denoiser',
+    'GaussianDiffusion',
+    'GraphDiffusion',
+    'linear_variance_betas',
+]

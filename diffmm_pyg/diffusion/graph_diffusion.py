@@ -1,0 +1,312 @@
+from typing import Dict, List, Literal, Optional, Tuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffmm_pyg.diffusion.denoiser import Denoiser
+from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
+from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
+from diffmm_pyg.diffusion.objective import (
+    gaussian_objective,
+    multinomial_objective,
+)
+from diffmm_pyg.diffusion.row_scores import RowScores
+from diffmm_pyg.typing import EdgesDict
+from diffmm_pyg.utils.random import keyed_generator
+from diffmm_pyg.utils.sparse_rows import SparseRows
+from diffmm_pyg.utils.topk import map_blocks
+
+Candidates = Literal['all', 'unseen', 'observed']
+Weighting = Literal['binary', 'score']
+
+# The number of rows that are denoised at a time:
+ROW_BLOCK_SIZE = 2048
+
+
+class GraphDiffusion(torch.nn.Module):
+    r"""The modality-aware graph diffusion of `"DiffMM: Multi-Modal Diffusion
+    Model for Recommendation" <https://arxiv.org/abs/2406.11781>`_: for every
+    modality, a diffusion model over rows of interactions whose samples, of
+    every row the best :math:`k`, are the edges of a new graph.
+
+    Rows go in, edges come out; that rows are users is the caller's affair.
+
+    Args:
+        num_items (int): The length of a row.
+        modalities ([str]): The names of the modalities.
+        hidden_channels (int, optional): The width of the denoisers.
+            (default: :obj:`1000`)
+        time_channels (int, optional): The size of their time code.
+            (default: :obj:`10`)
+        dropout (float, optional): The dropout probability of their input.
+            (default: :obj:`0.5`)
+        normalize (bool, optional): If set to :obj:`True`, their input has
+            unit norm. (default: :obj:`False`)
+        likelihood (str, optional): :obj:`"gaussian"`, which trains
+            predictions by their squared error, or :obj:`"multinomial"`, which
+            trains them as logits over items. (default: :obj:`"gaussian"`)
+        sampler (str, optional): How samples are drawn: :obj:`"posterior"`,
+            the mean of the posterior at every step (gaussian only);
+            :obj:`"softmax"`, the same with the expected row
+            :math:`|x_0| \, \mathrm{softmax}(\hat{x})` as the prediction, and
+            :obj:`"direct"`, a single prediction at :math:`t = 0` (multinomial
+            only). If set to :obj:`None`, :obj:`"posterior"` or
+            :obj:`"direct"`. (default: :obj:`None`)
+        msi_weight (float, optional): The weight :math:`\lambda_{\text{msi}}`
+            of the modality-aware signal injection. (default: :obj:`0.1`)
+        num_steps, noise_scale, noise_min, noise_max, first_beta,
+            loss_weighting (optional): Arguments of
+            :class:`~diffmm_pyg.diffusion.GaussianDiffusion`.
+    """
+    def __init__(
+        self,
+        num_items: int,
+        modalities: List[str],
+        hidden_channels: int = 1000,
+        time_channels: int = 10,
+        dropout: float = 0.5,
+        normalize: bool = False,
+        likelihood: Literal['gaussian', 'multinomial'] = 'gaussian',
+        sampler: Optional[Literal['posterior', 'softmax', 'direct']] = None,
+        msi_weight: float = 0.1,
+        num_steps: int = 5,
+        noise_scale: float = 0.1,
+        noise_min: float = 1e-4,
+        noise_max: float = 0.02,
+        first_beta: Optional[float] = None,
+        loss_weighting: Literal['snr', 'uniform'] = 'snr',
+    ):
+        super().__init__()
+        samplers = {
+            'gaussian': ['posterior'],
+            'multinomial': ['direct', 'softmax'],
+        }
+        if likelihood not in samplers:
+            raise ValueError(f"'likelihood' must be one of {list(samplers)} "
+                             f"(got '{likelihood}')")
+        if sampler is not None and sampler not in samplers[likelihood]:
+            raise ValueError(f"'sampler' must be one of "
+                             f"{samplers[likelihood]} for the {likelihood} "
+                             f"likelihood (got '{sampler}')")
+
+        self.likelihood = likelihood
+        self.sampler: str = sampler or samplers[likelihood][0]
+        self.msi_weight = msi_weight
+        self.process = GaussianDiffusion(num_steps, noise_scale, noise_min,
+                                         noise_max, first_beta,
+                                         loss_weighting)
+        self.denoiser = Denoiser(num_items, modalities, hidden_channels,
+                                 time_channels, dropout, normalize)
+
+    @property
+    def modalities(self) -> List[str]:
+        return self.denoiser.modalities
+
+    def reset_parameters(self):
+        r"""Resets all learnable parameters of the module."""
+        self.denoiser.reset_parameters()
+
+    def loss(
+        self,
+        rows: SparseRows,
+        features: Dict[str, Tensor],
+        item_embedding: Tensor,
+        masks: Optional[Dict[str, Tensor]] = None,
+        seed: Tuple[int, ...] = (0, ),
+        timestep: Optional[Tensor] = None,
+        noise: Optional[Tensor] = None,
+        mask: Optional[Tensor] = None,
+    ) -> Dict[str, Tensor]:
+        r"""Computes the training loss of a batch of rows, summed over
+        modalities, which share timesteps, noise and dropout.
+
+        Args:
+            rows (SparseRows): The clean rows, :math:`(N, |\mathcal{I}|)`.
+            features (Dict[str, torch.Tensor]): The projected features
+                :math:`\mathbf{P}^m` of the items, of shape
+                :math:`(|\mathcal{I}|, F)`.
+            item_embedding (torch.Tensor): The embeddings of the items, of
+                shape :math:`(|\mathcal{I}|, F)`.
+            masks (Dict[str, torch.Tensor], optional): The items
+                :math:`(|\mathcal{I}|)` that have a modality; the others are
+                left out of its MSI loss. (default: :obj:`None`)
+            seed (Tuple[int], optional): The key of the random draws.
+                (default: :obj:`(0, )`)
+            timestep, noise, mask (torch.Tensor, optional): Timesteps
+                :math:`(N)`, noise :math:`(N, |\mathcal{I}|)` and entries that
+                dropout keeps :math:`(N, |\mathcal{I}|)`, in place of draws.
+                (default: :obj:`None`)
+
+        Returns:
+            :obj:`loss`, and its parts :obj:`elbo` and :obj:`msi` without a
+            gradient.
+        """
+        process, denoiser = self.process, self.denoiser
+        if timestep is None:
+            generator = keyed_generator(*seed, device=process.betas.device)
+            timestep = process.sample_timesteps(rows.num_rows, generator)
+
+        x = NoisyRows(
+            rows=rows,
+            signal=process.sqrt_alphas_cumprod[timestep],
+            std=process.sqrt_one_minus_alphas_cumprod[timestep],
+            dropout=denoiser.dropout if self.training else 0.,
+            seed=seed,
+            noise=noise,
+            mask=mask if self.training else None,
+        )
+        z, sq_norm = noisy_matmul(x, denoiser.weight_in.flatten(1))
+        if denoiser.normalize:
+            z = z / sq_norm.sqrt().clamp(min=1e-12).view(-1, 1)
+        steps = torch.arange(process.num_steps, device=z.device)
+        time = denoiser.encode_time(steps)[timestep]
+        hidden = denoiser.hidden(z.view_as(time), time)
+
+        feats, targets = [], []
+        for m in self.modalities:
+            feat, target = features[m].detach(), item_embedding.detach()
+            if masks is not None and m in masks:
+                feat = feat * masks[m].view(-1, 1)
+                target = target * masks[m].view(-1, 1)
+            feats.append(feat)
+            targets.append(rows.matmul(target))
+
+        weight = process.loss_weights[timestep]
+        if self.likelihood == 'multinomial':
+            return multinomial_objective(denoiser, hidden, rows, feats,
+                                         targets, weight / rows.num_rows,
+                                         self.msi_weight / rows.num_rows)
+        elbo, msi = gaussian_objective(denoiser, hidden, rows, feats, targets)
+        elbo = (weight.view(-1, 1) * elbo).sum(dim=1).mean()
+        msi = self.msi_weight * msi.sum(dim=1).mean()
+        return {
+            'loss': elbo + msi,
+            'elbo': elbo.detach(),
+            'msi': msi.detach(),
+        }
+
+    def generate(
+        self,
+        rows: SparseRows,
+        k: int = 1,
+        candidates: Candidates = 'all',
+        weighting: Weighting = 'score',
+        weight_scale: float = 1.0,
+        noise_step: Optional[int] = None,
+        seed: int = 0,
+        differentiable: bool = False,
+    ) -> EdgesDict:
+        r"""Denoises :obj:`rows` and returns, for every modality, the edges to
+        the :obj:`k` items of every row with the largest denoised values.
+
+        Args:
+            rows (SparseRows): The rows to start from.
+            k (int, optional): The number of edges per row; a row with fewer
+                candidates gets fewer. (default: :obj:`1`)
+            candidates (str, optional): The items that edges may lead to:
+                :obj:`"all"`, those :obj:`"unseen"` in the row, or those
+                :obj:`"observed"` in it. (default: :obj:`"all"`)
+            weighting (str, optional): The weight of an edge: 1
+                (:obj:`"binary"`), or a positive map of the denoised value
+                (:obj:`"score"`), see :meth:`score_edges`.
+                (default: :obj:`"score"`)
+            weight_scale (float, optional): The factor of these weights.
+                (default: :obj:`1.0`)
+            noise_step (int, optional): If set, rows are noised to this
+                timestep first. (default: :obj:`None`)
+            seed (int, optional): The seed of that noise. (default: :obj:`0`)
+            differentiable (bool, optional): If set to :obj:`True`, gradients
+                flow from the weights into the denoisers.
+                (default: :obj:`False`)
+
+        Returns:
+            A dictionary from modalities to :obj:`(edge_index, edge_weight)`,
+            sorted by row and descending weight.
+        """
+        if candidates not in get_args(Candidates):
+            raise ValueError(f"'candidates' must be one of "
+                             f"{list(get_args(Candidates))} "
+                             f"(got '{candidates}')")
+        if weighting not in get_args(Weighting):
+            raise ValueError(f"'weighting' must be one of "
+                             f"{list(get_args(Weighting))} "
+                             f"(got '{weighting}')")
+        if not 0 < k <= rows.num_cols:
+            raise ValueError(f"'k' must lie in 1..{rows.num_cols}, the number "
+                             f"of items (got {k})")
+
+        with torch.set_grad_enabled(differentiable):
+            scores = RowScores(self, noise_step, seed)
+            ones = torch.ones_like(self.process.betas[:1])
+
+            def block(start: int, end: int) -> List[Tuple[Tensor, Tensor]]:
+                part = scores(rows.narrow(start, end), start)
+                edges = []
+                for m in range(len(self.modalities)):
+                    edge_index = part.topk(m, k, candidates)
+                    if weighting == 'score':
+                        weight = part.edge_score(m, edge_index)
+                        weight = self._weight(weight, weight_scale)
+                    else:
+                        weight = ones.expand(edge_index.size(1))
+                    edge_index[0] += start
+                    edges.append((edge_index, weight))
+                return edges
+
+            blocks = map_blocks(block, rows.num_rows, ROW_BLOCK_SIZE)
+        return {
+            modality: (torch.cat([b[m][0] for b in blocks], dim=1),
+                       torch.cat([b[m][1] for b in blocks]))
+            for m, modality in enumerate(self.modalities)
+        }
+
+    def score_edges(
+        self,
+        rows: SparseRows,
+        edge_index: Tensor,
+        weight_scale: float = 1.0,
+        differentiable: bool = False,
+    ) -> Dict[str, Tensor]:
+        r"""Returns the weights :math:`(|\mathcal{E}|)` that every modality
+        gives to the edges :math:`(2, |\mathcal{E}|)` from rows to items,
+        *e.g.*, to re-weight or prune observed ones: the softplus of the
+        denoised value, or its probability under the multinomial likelihood,
+        times :obj:`weight_scale`.
+        """
+        perm = edge_index[0].argsort(stable=True)
+        edge_index = edge_index[:, perm]
+        ptr = torch.searchsorted(
+            edge_index[0].contiguous(),
+            torch.arange(rows.num_rows + 1, device=perm.device))
+        with torch.set_grad_enabled(differentiable):
+            scores = RowScores(self)
+
+            def block(start: int, end: int) -> List[Tensor]:
+                part = scores(rows.narrow(start, end), start)
+                edges = edge_index[:, ptr[start]:ptr[end]].clone()
+                edges[0] -= start
+                return [part.edge_score(m, edges)
+                        for m in range(len(self.modalities))]
+
+            blocks = map_blocks(block, rows.num_rows, ROW_BLOCK_SIZE)
+            out = {}
+            for m, modality in enumerate(self.modalities):
+                weight = self._weight(torch.cat([b[m] for b in blocks]),
+                                      weight_scale)
+                out[modality] = torch.zeros_like(weight).index_put(
+                    (perm, ), weight)
+        return out
+
+    def _weight(self, score: Tensor, scale: float) -> Tensor:
+        # Positive in floating point, too, as normalization needs it.
+        if self.likelihood == 'multinomial':
+            weight = score.exp()
+        else:
+            weight = F.softplus(score)
+        return (scale * weight).clamp(min=torch.finfo(score.dtype).tiny)
+
+    def __repr__(self) -> str:
+        return (f"{self.__class__.__name__}({self.denoiser.num_items}, "
+                f"modalities={self.modalities}, "
+                f"likelihood='{self.likelihood}')")

@@ -1,0 +1,104 @@
+r"""The training objectives of the denoisers: how far the predictions
+:math:`\hat{x}^m_0` are from the clean rows (the evidence lower bound), and
+how far the items they name look from those of the row (modality-aware signal
+injection, MSI).
+"""
+from typing import Dict, List, Tuple
+
+import torch
+from torch import Tensor
+
+from diffmm_pyg.diffusion.denoiser import Denoiser
+from diffmm_pyg.diffusion.item_products import item_products
+from diffmm_pyg.utils.chunked_loss import chunked_loss
+from diffmm_pyg.utils.sparse_rows import SparseRows
+
+# The largest number of predictions that are in memory at a time:
+MAX_BLOCK_NUMEL = 2**23
+
+
+def gaussian_objective(
+    denoiser: Denoiser,
+    hidden: Tensor,
+    rows: SparseRows,
+    features: List[Tensor],
+    targets: List[Tensor],
+) -> Tuple[Tensor, Tensor]:
+    r"""Returns the mean squared error over items, and the MSI loss, of every
+    row and modality, both of shape :obj:`[N, M]` (Eqs. 9 and 11 of `"DiffMM"
+    <https://arxiv.org/abs/2406.11781>`_):
+
+    .. math::
+        \frac{1}{|\mathcal{I}|} \| x_0 - \hat{x}^m_0 \|^2 \quad \text{and}
+        \quad \frac{1}{F} \| \hat{x}^m_0 \mathbf{P}^m - x_0 \mathbf{E} \|^2.
+
+    Args:
+        denoiser (Denoiser): The networks.
+        hidden (torch.Tensor): Their hidden layers, of shape
+            :obj:`[N, M, H]`.
+        rows (SparseRows): The clean rows.
+        features ([torch.Tensor]): The constant features :math:`\mathbf{P}^m`
+            of the items, of shape :obj:`[I, F]`, per modality.
+        targets ([torch.Tensor]): The constant :math:`x_0 \mathbf{E}`, of
+            shape :obj:`[N, F]`, per modality.
+    """
+    p = item_products(denoiser.weight_out, denoiser.bias_out, rows, features)
+    h = hidden.transpose(0, 1)  # [M, N, H]
+
+    sq_norm = ((h @ p.gram) * h).sum(dim=-1).t()  # [N, M]
+    sq_norm = sq_norm + 2 * (hidden * p.weight_bias).sum(dim=-1)
+    inner = (hidden * p.row_weight).sum(dim=-1) + p.row_bias
+    count = rows.count.view(-1, 1)
+    error = sq_norm + p.bias_bias - 2 * inner + count
+
+    predicted = h @ p.weight_feat + p.bias_feat.unsqueeze(1)  # [M, N, F]
+    msi = (predicted - torch.stack(targets)).square().mean(dim=-1).t()
+    return error / rows.num_cols, msi
+
+
+def multinomial_objective(
+    denoiser: Denoiser,
+    hidden: Tensor,
+    rows: SparseRows,
+    features: List[Tensor],
+    targets: List[Tensor],
+    weight: Tensor,
+    msi_weight: float,
+) -> Dict[str, Tensor]:
+    r"""Returns the sum over rows and modalities of the multinomial negative
+    log-likelihood :math:`- \sum_i x_{0,i} \log \mathrm{softmax}(\hat{x}^m)_i`,
+    weighted per row, and of the MSI loss, in which the prediction is the
+    expected row :math:`|x_0| \, \mathrm{softmax}(\hat{x}^m)`.
+
+    Args:
+        weight (torch.Tensor): The weight of every row, of shape :obj:`[N]`.
+        msi_weight (float): The weight of the MSI loss.
+
+    The other arguments are those of :meth:`gaussian_objective`. The result
+    holds :obj:`loss`, differentiable, and its parts :obj:`elbo` and
+    :obj:`msi`.
+    """
+    count = rows.count.to(hidden.dtype)
+    chunk_size = max(1, MAX_BLOCK_NUMEL // rows.num_cols)
+    loss, parts = hidden.new_zeros(()), hidden.new_zeros(2)
+    for m in range(hidden.size(1)):
+
+        def nll_and_msi(start: int, end: int, h: Tensor, w: Tensor,
+                        b: Tensor, m: int = m) -> Tensor:
+            chunk = rows.narrow(start, end)
+            n = count[start:end]
+            log_prob = torch.log_softmax(torch.addmm(b, h, w.t()), dim=1)
+            row, col = chunk.edge_index
+            nll = -(log_prob[row, col] * weight[start:end][row]).sum()
+            if msi_weight == 0:
+                return torch.stack([nll, torch.zeros_like(nll)])
+            predicted = n.view(-1, 1) * (log_prob.exp() @ features[m])
+            msi = (predicted - targets[m][start:end]).square().mean(dim=1)
+            return torch.stack([nll, msi_weight * msi.sum()])
+
+        value, part = chunked_loss(nll_and_msi, hidden[:, m],
+                                   denoiser.weight_out[:, m],
+                                   denoiser.bias_out[:, m],
+                                   chunk_size=chunk_size)
+        loss, parts = loss + value, parts + part
+    return {'loss': loss, 'elbo': parts[0], 'msi': parts[1]}

@@ -1,0 +1,80 @@
+from typing import Dict, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from diffmm_pyg.errors import DataError
+from diffmm_pyg.utils import SparseRows, inner_product_topk
+from torch_geometric.metrics import (
+    LinkPredMetricCollection,
+    LinkPredNDCG,
+    LinkPredPrecision,
+    LinkPredRecall,
+)
+
+METRICS = {
+    'recall': LinkPredRecall,
+    'ndcg': LinkPredNDCG,
+    'precision': LinkPredPrecision,
+}
+
+
+@torch.no_grad()
+def evaluate(
+    user_emb: Tensor,
+    item_emb: Tensor,
+    edge_label_index: Tensor,
+    exclude: SparseRows,
+    k: Sequence[int] = (20, ),
+    block_size: int = 4096,
+) -> Dict[str, float]:
+    r"""Ranks all items for every user and computes recall, NDCG and precision
+    by the metrics of :obj:`torch_geometric.metrics`, as means over the users
+    with at least one positive.
+
+    Args:
+        user_emb (torch.Tensor): The embeddings :math:`(|\mathcal{U}|, F)`.
+        item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
+        edge_label_index (torch.Tensor): The positives, :obj:`[2, N]`.
+        exclude (SparseRows): The items of every user that are not ranked,
+            *i.e.* those known from training.
+        k ([int], optional): The numbers of recommendations.
+            (default: :obj:`(20, )`)
+        block_size (int, optional): The number of users that are ranked at a
+            time. (default: :obj:`4096`)
+
+    Returns:
+        A dictionary from, *e.g.*, :obj:`"recall@20"` to its value.
+    """
+    if edge_label_index.size(1) == 0:
+        raise DataError("There is no positive to evaluate on; give the split "
+                        "at least one user-item pair")
+    metrics = LinkPredMetricCollection({
+        f'{name}@{n}': metric(n)
+        for n in k for name, metric in METRICS.items()
+    }).to(user_emb.device)
+
+    num_items = item_emb.size(0)
+    user, perm = edge_label_index[0].sort(stable=True)
+    item = edge_label_index[1][perm]
+    users, row = user.unique_consecutive(return_inverse=True)
+    for start in range(0, users.numel(), block_size):
+        block = users[start:start + block_size]
+        score, index = inner_product_topk(
+            user_emb[block], item_emb, min(max(k), num_items),
+            exclude=exclude.select(block))
+        # What is excluded must not count as a hit.
+        index = index.masked_fill(score == float('-inf'), num_items)
+        mask = (row >= start) & (row < start + block.numel())
+        metrics.update(index, torch.stack([row[mask] - start, item[mask]]))
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def known_items(edge_index: Tensor, num_users: int, num_items: int,
+                also: Optional[Tensor] = None) -> SparseRows:
+    r"""Returns the items of every user in edges :obj:`[2, E]` and,
+    optionally, in a second set of edges.
+    """
+    if also is not None:
+        edge_index = torch.cat([edge_index, also], dim=1)
+    return SparseRows.from_edge_index(edge_index, num_users, num_items)

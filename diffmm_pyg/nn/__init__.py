@@ -1,0 +1,20 @@
+from .bipartite_adj import BipartiteAdj
+from .conv import ModalityConv
+from .encoder import ModalityEncoder
+from .fusion import ModalityFusion
+from .loss import bpr_loss, contrastive_loss, info_nce_loss
+from .models import DiffMM, DiffMMOutput, Phase, Recommender
+
+__all__ = [
+    'BipartiteAdj',
+    'DiffMM',
+    'DiffMMOutput',
+    'ModalityConv',
+    'ModalityEncoder',
+    'ModalityFusion',
+    'Phase',
+    'Recommender',
+    'bpr_loss',
+    'contrastive_loss',
+    'info_nce_loss',
+]

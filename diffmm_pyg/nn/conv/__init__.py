@@ -1,0 +1,5 @@
+from .modality_conv import ModalityConv
+
+__all__ = [
+    'ModalityConv',
+]

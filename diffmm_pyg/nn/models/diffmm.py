@@ -1,0 +1,332 @@
+from typing import Dict, List, Literal, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Embedding, ModuleDict
+
+from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.nn.bipartite_adj import BipartiteAdj
+from diffmm_pyg.nn.conv import ModalityConv
+from diffmm_pyg.nn.encoder import ModalityEncoder
+from diffmm_pyg.nn.fused_propagation import fused_propagation
+from diffmm_pyg.nn.fusion import ModalityFusion
+from diffmm_pyg.nn.loss import bpr_loss, contrastive_loss
+from diffmm_pyg.nn.models.recommender import Key, Phase, Recommender
+from diffmm_pyg.typing import INTERACTS, denoised_edge_type
+from diffmm_pyg.utils import NegativeSampler, SparseRows, keyed_generator
+from torch_geometric.data import HeteroData
+from torch_geometric.nn.inits import reset
+
+Masks = Optional[Dict[str, Tensor]]
+
+
+class DiffMMOutput(NamedTuple):
+    r"""What a forward pass of :class:`DiffMM` returns.
+
+    Args:
+        user (torch.Tensor): The final embeddings :math:`(|\mathcal{U}|, F)`.
+        item (torch.Tensor): The final embeddings :math:`(|\mathcal{I}|, F)`.
+        views (Dict[str, Tuple[torch.Tensor, torch.Tensor]]): For every
+            modality, the contrastive view of users and items.
+    """
+    user: Tensor
+    item: Tensor
+    views: Dict[str, Tuple[Tensor, Tensor]]
+
+
+class DiffMM(Recommender):
+    r"""The recommender from `"DiffMM: Multi-Modal Diffusion Model for
+    Recommendation" <https://arxiv.org/abs/2406.11781>`_.
+
+    ID embeddings and modality features pass over the observed graph
+    :math:`\mathbf{\hat{A}}`, and embeddings over the graphs
+    :math:`\mathbf{\hat{A}}^m` that the diffusion model generated. With
+    :math:`\mathbf{P}` the fused, normalized features,
+
+    .. math::
+        \mathbf{S}_1 &= \mathbf{\hat{A}} [\mathbf{U}; \mathbf{P}], \quad
+        \mathbf{S}_2 = \mathbf{\hat{A}} [\mathbf{S}_{1,u}; \mathbf{I}], \quad
+        \mathbf{G} = \sum_m w_m \mathbf{\hat{A}}^m [\mathbf{U}; \mathbf{I}]
+
+        \mathbf{H} &= \mathbf{S}_1 + \mathbf{S}_2 + \lambda_{\text{adj}}
+        \mathbf{G}, \quad \mathbf{X} = \sum_{l=0}^{L}
+        \mathbf{\hat{A}}^l \mathbf{H} + \lambda_{\text{res}}
+        \frac{\mathbf{H}}{\| \mathbf{H} \|},
+
+    and the view of a modality is :math:`\sum_l \mathbf{\hat{A}}^l
+    \mathbf{\hat{A}}^m [\mathbf{U}; \mathbf{P}^m]`. As everything is linear,
+    the main branch costs the same for any number of modalities.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        in_channels (Dict[str, int]): The size of the features of every
+            modality.
+        diffusion (GraphDiffusion): The diffusion model that generates edges.
+        hidden_channels (int, optional): The size of the embeddings.
+            (default: :obj:`64`)
+        num_layers (int, optional): The number of layers :math:`L`.
+            (default: :obj:`1`)
+        projection (str, optional): How features are projected, see
+            :class:`~diffmm_pyg.nn.ModalityEncoder`.
+            (default: :obj:`"linear"`)
+        adj_weight (float, optional): The weight :math:`\lambda_{\text{adj}}`
+            of the generated graphs. (default: :obj:`0.2`)
+        residual_weight (float, optional): The weight
+            :math:`\lambda_{\text{res}}`. (default: :obj:`0.5`)
+        anchor (str, optional): What is contrasted: the final embeddings with
+            the view of every modality (:obj:`"main"`), or the views of all
+            pairs of modalities (:obj:`"modality"`).
+            (default: :obj:`"main"`)
+        temperature (float, optional): The temperature of the contrastive
+            loss. (default: :obj:`0.5`)
+        ssl_weight (float, optional): The weight of the contrastive loss.
+            (default: :obj:`1e-2`)
+        reg_weight (float, optional): The weight of the squared norms of the
+            ID embeddings. (default: :obj:`1e-4`)
+        k (int, optional): The number of generated edges per user and
+            modality. (default: :obj:`1`)
+        candidates (str, optional): The items they may lead to, see
+            :meth:`~diffmm_pyg.diffusion.GraphDiffusion.generate`.
+            (default: :obj:`"all"`)
+        weighting (str, optional): Their weights, see
+            :meth:`~diffmm_pyg.diffusion.GraphDiffusion.generate`.
+            (default: :obj:`"score"`)
+        weight_scale (float, optional): The factor of these weights.
+            (default: :obj:`1.0`)
+        edge_dropout (float, optional): The probability with which entries of
+            the generated graphs are dropped, once per epoch.
+            (default: :obj:`0.0`)
+        dropout_at_test (bool, optional): If set to :obj:`True`, the graphs
+            that the last epoch dropped entries from also serve for ranking,
+            as in the released code. (default: :obj:`False`)
+        normalize_msi (bool, optional): If set to :obj:`True`, the denoisers
+            see normalized features. (default: :obj:`False`)
+    """
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        in_channels: Dict[str, int],
+        diffusion: GraphDiffusion,
+        hidden_channels: int = 64,
+        num_layers: int = 1,
+        projection: Literal['linear', 'leaky_relu'] = 'linear',
+        adj_weight: float = 0.2,
+        residual_weight: float = 0.5,
+        anchor: Literal['main', 'modality'] = 'main',
+        temperature: float = 0.5,
+        ssl_weight: float = 1e-2,
+        reg_weight: float = 1e-4,
+        k: int = 1,
+        candidates: Literal['all', 'unseen', 'observed'] = 'all',
+        weighting: Literal['binary', 'score'] = 'score',
+        weight_scale: float = 1.0,
+        edge_dropout: float = 0.0,
+        dropout_at_test: bool = False,
+        normalize_msi: bool = False,
+    ):
+        super().__init__()
+        if anchor not in ['main', 'modality']:
+            raise ValueError(f"'anchor' must be 'main' or 'modality' "
+                             f"(got '{anchor}')")
+        if list(in_channels) != diffusion.modalities:
+            raise ValueError(f"'in_channels' names the modalities "
+                             f"{list(in_channels)}, but 'diffusion' was made "
+                             f"for {diffusion.modalities}")
+        self.num_users = num_users
+        self.num_items = num_items
+        self.hidden_channels = hidden_channels
+        self.num_layers = num_layers
+        self.projection = projection
+        self.adj_weight = adj_weight
+        self.residual_weight = residual_weight
+        self.anchor = anchor
+        self.temperature = temperature
+        self.ssl_weight = ssl_weight
+        self.reg_weight = reg_weight
+        self.k = k
+        self.candidates = candidates
+        self.weighting = weighting
+        self.weight_scale = weight_scale
+        self.edge_dropout = edge_dropout
+        self.dropout_at_test = dropout_at_test
+        self.normalize_msi = normalize_msi
+
+        self.diffusion = diffusion
+        self.user_embedding = Embedding(num_users, hidden_channels)
+        self.item_embedding = Embedding(num_items, hidden_channels)
+        self.encoders = ModuleDict({
+            m: ModalityEncoder(channels, hidden_channels, projection)
+            for m, channels in in_channels.items()
+        })
+        self.fusion = ModalityFusion(list(in_channels))
+        self.conv = ModalityConv()
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        r"""Resets all learnable parameters of the module."""
+        torch.nn.init.xavier_uniform_(self.user_embedding.weight)
+        torch.nn.init.xavier_uniform_(self.item_embedding.weight)
+        reset(self.encoders)
+        reset(self.fusion)
+        reset(self.diffusion)
+
+    @property
+    def modalities(self) -> List[str]:
+        return self.fusion.modalities
+
+    def forward(
+        self,
+        x_dict: Dict[str, Tensor],
+        adj: BipartiteAdj,
+        denoised_adj_dict: Dict[str, BipartiteAdj],
+        mask_dict: Masks = None,
+        with_views: bool = True,
+    ) -> DiffMMOutput:
+        r"""Computes embeddings.
+
+        Args:
+            x_dict (Dict[str, torch.Tensor]): The raw features of the items,
+                of shape :math:`(|\mathcal{I}|, F_m)`, per modality.
+            adj (BipartiteAdj): The observed graph.
+            denoised_adj_dict (Dict[str, BipartiteAdj]): The generated graph
+                of every modality.
+            mask_dict (Dict[str, torch.Tensor], optional): The items
+                :math:`(|\mathcal{I}|)` that have a modality.
+                (default: :obj:`None`)
+            with_views (bool, optional): If set to :obj:`False`, leaves the
+                contrastive views out. (default: :obj:`True`)
+        """
+        user, item = self.user_embedding.weight, self.item_embedding.weight
+        feat_dict = self._features(x_dict, mask_dict)
+        hidden, outs = fused_propagation(
+            self.conv, adj, denoised_adj_dict, user, item, feat_dict,
+            self.fusion(feat_dict, mask_dict),
+            dict(zip(self.modalities, self.adj_weight * self.fusion.weight,
+                     strict=True)), self.num_layers, with_views)
+        (user, item), *views = outs
+        return DiffMMOutput(
+            user + self.residual_weight * F.normalize(hidden[0]),
+            item + self.residual_weight * F.normalize(hidden[1]),
+            dict(zip(self.modalities, views, strict=False)))
+
+    def _features(self, x_dict: Dict[str, Tensor],
+                  mask_dict: Masks) -> Dict[str, Tensor]:
+        out = {}
+        for m in self.modalities:
+            out[m] = F.normalize(self.encoders[m](x_dict[m]))
+            if mask_dict is not None and m in mask_dict:
+                out[m] = out[m] * mask_dict[m].view(-1, 1)
+        return out
+
+    def loss(
+        self,
+        out: DiffMMOutput,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+        batch_size: Optional[int] = None,
+        mask_dict: Masks = None,
+    ) -> Dict[str, Tensor]:
+        r"""Computes the loss of a batch of triplets, all of shape :obj:`[N]`:
+        :obj:`loss` and its parts :obj:`bpr`, :obj:`reg` and :obj:`ssl`.
+        """
+        x = out.user[user]
+        bpr = bpr_loss((x * out.item[pos_item]).sum(dim=-1),
+                       (x * out.item[neg_item]).sum(dim=-1), batch_size)
+        reg = self.reg_weight * (self.user_embedding.weight.square().sum() +
+                                 self.item_embedding.weight.square().sum())
+        loss, parts = bpr + reg, {'bpr': bpr.detach(), 'reg': reg.detach()}
+        if self.ssl_weight > 0:
+            ssl = self.ssl_weight * contrastive_loss(
+                (out.user, out.item), out.views, user, pos_item,
+                self.temperature, self.anchor, mask_dict)
+            loss, parts['ssl'] = loss + ssl, ssl.detach()
+        return {'loss': loss, **parts}
+
+    def phases(self, data: HeteroData) -> List[Phase]:
+        edge_index = data[INTERACTS].edge_index
+        rows = SparseRows.from_edge_index(edge_index, self.num_users,
+                                          self.num_items)
+        user, item = rows.edge_index
+        x_dict, mask_dict = modality_features(data), modality_masks(data)
+        adj = BipartiteAdj.from_edge_index(rows.edge_index, self.num_users,
+                                           self.num_items)
+        sampler = NegativeSampler(rows)
+        feat_dict: Dict[str, Tensor] = {}
+        denoised_adj_dict: Dict[str, BipartiteAdj] = {}
+
+        @torch.no_grad()
+        def project(key: Key) -> None:
+            for m, encoder in self.encoders.items():
+                x = encoder(x_dict[m])
+                feat_dict[m] = F.normalize(x) if self.normalize_msi else x
+
+        def diffusion_loss(index: Tensor, batch_size: int,
+                           key: Key) -> Dict[str, Tensor]:
+            return self.diffusion.loss(rows.select(index), feat_dict,
+                                       self.item_embedding.weight, mask_dict,
+                                       seed=key)
+
+        @torch.no_grad()
+        def regenerate(key: Key) -> None:
+            edges = self.diffusion.generate(rows, self.k, self.candidates,
+                                            self.weighting, self.weight_scale)
+            for m, (edge_index, edge_weight) in edges.items():
+                store = data[denoised_edge_type(m)]
+                store.edge_index, store.edge_weight = edge_index, edge_weight
+            data.edge_dropout_key = torch.tensor(key)
+            denoised_adj_dict.update(self._denoised_adjs(data, True))
+
+        def ranking_loss(index: Tensor, batch_size: int,
+                         key: Key) -> Dict[str, Tensor]:
+            generator = keyed_generator(*key, device=user.device)
+            u, pos = user[index], item[index]
+            # Users without a negative get a pair that has no gradient.
+            neg = torch.where(sampler.valid(u), sampler(u, generator), pos)
+            out = self(x_dict, adj, denoised_adj_dict, mask_dict,
+                       with_views=self.ssl_weight > 0)
+            return self.loss(out, u, pos, neg, batch_size, mask_dict)
+
+        denoisers = list(self.diffusion.parameters())
+        others = [p for name, p in self.named_parameters()
+                  if not name.startswith('diffusion.')]
+        return [
+            Phase('diffusion', denoisers, self.num_users, diffusion_loss,
+                  begin=project),
+            Phase('ranking', others, user.numel(), ranking_loss,
+                  begin=regenerate),
+        ]
+
+    def embed(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
+        adj = BipartiteAdj.from_edge_index(data[INTERACTS].edge_index,
+                                           self.num_users, self.num_items)
+        out = self(modality_features(data), adj,
+                   self._denoised_adjs(data, self.dropout_at_test),
+                   modality_masks(data), with_views=False)
+        return out.user, out.item
+
+    def _denoised_adjs(self, data: HeteroData,
+                       dropout: bool) -> Dict[str, BipartiteAdj]:
+        out = {}
+        for i, m in enumerate(self.modalities):
+            store = data[denoised_edge_type(m)]
+            generator = None
+            if dropout and self.edge_dropout > 0:
+                key = data.edge_dropout_key.tolist()
+                generator = keyed_generator(*key, i,
+                                            device=store.edge_index.device)
+            out[m] = BipartiteAdj.from_edge_index(
+                store.edge_index, self.num_users, self.num_items,
+                store.edge_weight,
+                dropout=0. if generator is None else self.edge_dropout,
+                generator=generator)
+        return out
+
+    def __repr__(self) -> str:
+        return (f'{self.__class__.__name__}({self.num_users}, '
+                f'{self.num_items}, modalities={self.modalities}, '
+                f'num_layers={self.num_layers})')

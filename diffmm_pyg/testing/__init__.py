@@ -1,0 +1,3 @@
+from diffmm_pyg.testing import textbook
+
+__all__ = ['textbook']

@@ -1,0 +1,5 @@
+from .fit import fit
+
+__all__ = [
+    'fit',
+]

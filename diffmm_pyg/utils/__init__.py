@@ -1,0 +1,12 @@
+from .negative_sampling import NegativeSampler
+from .random import dropout_mask, keyed_generator
+from .sparse_rows import SparseRows
+from .topk import inner_product_topk
+
+__all__ = [
+    'NegativeSampler',
+    'SparseRows',
+    'dropout_mask',
+    'inner_product_topk',
+    'keyed_generator',
+]

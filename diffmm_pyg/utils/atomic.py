@@ -1,0 +1,29 @@
+import os
+import os.path as osp
+import tempfile
+from contextlib import contextmanager
+from typing import Iterator
+
+
+@contextmanager
+def atomic_path(path: str) -> Iterator[str]:
+    r"""Yields the path of an empty temporary file beside :obj:`path`, which
+    takes the place of :obj:`path` when the block ends, and is removed when
+    the block is left by an exception (:obj:`KeyboardInterrupt` included).
+    """
+    folder, name = osp.split(osp.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    fd, tmp = tempfile.mkstemp(prefix=f'.{name}.', suffix='.tmp', dir=folder)
+    os.close(fd)
+    try:
+        yield tmp
+        with open(tmp, 'rb+') as f:
+            os.fsync(f.fileno())
+        # `mkstemp` makes files that only their owner can read:
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(tmp, 0o666 & ~umask)
+        os.replace(tmp, path)
+    except BaseException:
+        os.remove(tmp)
+        raise

@@ -1,0 +1,51 @@
+import inspect
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Literal,
+    NamedTuple,
+    Tuple,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+
+class HyperParameter(NamedTuple):
+    r"""A keyword argument with a plain value.
+
+    Args:
+        type (type): One of :obj:`bool`, :obj:`int`, :obj:`float`,
+            :obj:`str`.
+        default (Any): The default value.
+        choices (Tuple[str], optional): The values it may have.
+        optional (bool): Whether it may be :obj:`None`.
+    """
+    type: type
+    default: Any
+    choices: Tuple[str, ...]
+    optional: bool
+
+
+def hyper_parameters(fn: Callable) -> Dict[str, HyperParameter]:
+    r"""Returns the arguments of a function or class that have a default and a
+    plain type, so that names, types and defaults stand in one place, the
+    signature.
+    """
+    hints = get_type_hints(fn.__init__ if inspect.isclass(fn) else fn)
+    out = {}
+    for name, parameter in inspect.signature(fn).parameters.items():
+        if parameter.default is inspect.Parameter.empty or name not in hints:
+            continue
+        kind, optional, choices = hints[name], False, ()
+        if get_origin(kind) is Union and type(None) in get_args(kind):
+            kind = next(t for t in get_args(kind) if t is not type(None))
+            optional = True
+        if get_origin(kind) is Literal:
+            kind, choices = str, get_args(kind)
+        if kind in (bool, int, float, str):
+            out[name] = HyperParameter(kind, parameter.default, choices,
+                                       optional)
+    return out

@@ -1,0 +1,78 @@
+from typing import Any, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from diffmm_pyg.utils.precision import to_matmul_dtype
+
+# The largest number of products that are in memory at a time; small enough
+# for the caches of a CPU, in which most of the time goes into memory traffic:
+MAX_BLOCK_NUMEL = 2**22
+
+
+class _WeightedLogSumExp(torch.autograd.Function):
+    # The gradient of a weighted sum of log-sum-exps needs the exponentials
+    # that the sums are made of. Taken while these are in memory, it costs two
+    # products more, and each exponential is computed once.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, other: Tensor, weight: Tensor,
+                scale: float, bias: Optional[Tensor]) -> Tensor:
+        x_low, other_low = to_matmul_dtype(x), to_matmul_dtype(other)
+        grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        grad_other = None
+        if ctx.needs_input_grad[1]:
+            grad_other = torch.zeros_like(other)
+
+        total = x.new_zeros(())
+        chunk_size = max(1, MAX_BLOCK_NUMEL // other.size(0))
+        for start in range(0, x.size(0), chunk_size):
+            rows = slice(start, start + chunk_size)
+            prob = (x_low[rows] * scale) @ other_low.t()
+            if bias is not None:
+                prob += bias
+            shift = prob.amax(dim=1, keepdim=True)
+            prob = prob.sub_(shift).exp_()
+            norm = prob.sum(dim=1, dtype=x.dtype)
+            lse = norm.log() + shift.view(-1)
+            total += (weight[rows] * lse).sum()
+
+            factor = (scale * weight[rows] / norm).view(-1, 1)
+            if grad_x is not None:
+                grad_x[rows] = factor * (prob @ other_low)
+            if grad_other is not None:
+                grad_other += prob.t() @ (factor * x[rows]).to(prob.dtype)
+        ctx.save_for_backward(grad_x, grad_other)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        grads = [None if x is None else grad * x for x in ctx.saved_tensors]
+        return *grads, None, None, None
+
+
+def weighted_logsumexp(
+    x: Tensor,
+    other: Tensor,
+    weight: Tensor,
+    scale: float = 1.0,
+    bias: Optional[Tensor] = None,
+) -> Tensor:
+    r"""Returns
+
+    .. math::
+        \sum_i w_i \log \sum_j \exp ( s \cdot x_i^{\top} y_j + b_j )
+
+    one block of rows at a time: memory does not grow with the product of
+    their numbers. Gradients flow into :obj:`x` and :obj:`other`.
+
+    Args:
+        x (torch.Tensor): The vectors :math:`x_i`, of shape :obj:`[N, F]`.
+        other (torch.Tensor): The vectors :math:`y_j`, of shape
+            :obj:`[K, F]`.
+        weight (torch.Tensor): The constant weights :math:`w_i`, :obj:`[N]`.
+        scale (float, optional): The factor :math:`s`. (default: :obj:`1.0`)
+        bias (torch.Tensor, optional): The constant biases :math:`b_j`, of
+            shape :obj:`[K]`, of which at least one is finite.
+            (default: :obj:`None`)
+    """
+    return _WeightedLogSumExp.apply(x, other, weight, scale, bias)

@@ -1,0 +1,44 @@
+import torch
+from torch import Tensor
+
+from diffmm_pyg.utils.sparse_rows import SparseRows
+
+
+class NegativeSampler:
+    r"""Draws, for every user of a batch, an item that the user has not
+    interacted with, uniformly and vectorised: draws that collide with an
+    interaction are repeated.
+
+    Args:
+        rows (SparseRows): The items of every user.
+    """
+    def __init__(self, rows: SparseRows):
+        self.num_items = rows.num_cols
+        self.key = rows.row * rows.num_cols + rows.col  # Sorted.
+        self.full = rows.count >= rows.num_cols
+
+    def __call__(self, user: Tensor, generator: torch.Generator) -> Tensor:
+        r"""Returns one item for every entry of :obj:`user`. A user who has
+        interacted with every item gets an arbitrary one; :meth:`valid` tells
+        who that is.
+        """
+        item = self._draw(user.numel(), generator)
+        todo = self._collides(user, item).nonzero().view(-1)
+        while todo.numel() > 0:
+            item[todo] = self._draw(todo.numel(), generator)
+            todo = todo[self._collides(user[todo], item[todo])]
+        return item
+
+    def valid(self, user: Tensor) -> Tensor:
+        r"""Returns the mask of the users for whom a negative exists."""
+        return ~self.full[user]
+
+    def _draw(self, num: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(self.num_items, (num, ), generator=generator,
+                             device=self.key.device)
+
+    def _collides(self, user: Tensor, item: Tensor) -> Tensor:
+        key = user * self.num_items + item
+        pos = torch.searchsorted(self.key, key)
+        pos = pos.clamp_(max=self.key.numel() - 1)
+        return (self.key[pos] == key) & self.valid(user)

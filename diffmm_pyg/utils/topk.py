@@ -1,0 +1,107 @@
+import warnings
+from typing import Callable, List, Optional, Tuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from diffmm_pyg.utils.sparse_rows import SparseRows
+
+T = TypeVar('T')
+
+# The largest number of scores that are in memory at a time:
+MAX_BLOCK_NUMEL = 2**23
+
+
+def inner_product_topk(
+    query: Tensor,
+    key: Tensor,
+    k: int,
+    bias: Optional[Tensor] = None,
+    exclude: Optional[SparseRows] = None,
+    block_size: int = 8192,
+) -> Tuple[Tensor, Tensor]:
+    r"""Returns the :obj:`k` largest entries of every row of
+    :obj:`query @ key.t() + bias`, one block of keys at a time, so that the
+    memory needed does not depend on the number of keys.
+
+    Args:
+        query (torch.Tensor): The queries, of shape :obj:`[N, F]`.
+        key (torch.Tensor): The keys, of shape :obj:`[K, F]`.
+        k (int): The number of entries to return.
+        bias (torch.Tensor, optional): What to add to the scores of every
+            key, of shape :obj:`[K]`. (default: :obj:`None`)
+        exclude (SparseRows, optional): The keys that are left out, per query.
+            (default: :obj:`None`)
+        block_size (int, optional): The number of keys that are scored at a
+            time. (default: :obj:`8192`)
+
+    Shapes:
+        - **output:** values :obj:`[N, k]` in descending order and the key
+          indices :obj:`[N, k]` they belong to. Where fewer than :obj:`k` keys
+          are left, values are :math:`-\infty` and indices arbitrary.
+    """
+    if not 0 < k <= key.size(0):
+        raise ValueError(f"'k' must lie in 1..{key.size(0)} (got {k})")
+    rows = max(1, MAX_BLOCK_NUMEL // min(block_size, key.size(0)))
+
+    def topk(start: int, end: int) -> Tuple[Tensor, Tensor]:
+        rest = exclude.narrow(start, end) if exclude is not None else None
+        return _row_block_topk(query[start:end], key, k, bias, rest,
+                               block_size)
+
+    values, indices = zip(*map_blocks(topk, query.size(0), rows), strict=True)
+    return torch.cat(values), torch.cat(indices)
+
+
+def _row_block_topk(query: Tensor, key: Tensor, k: int,
+                    bias: Optional[Tensor], exclude: Optional[SparseRows],
+                    block_size: int) -> Tuple[Tensor, Tensor]:
+    value = query.new_empty(query.size(0), 0)
+    index = query.new_empty(query.size(0), 0, dtype=torch.long)
+    for start in range(0, key.size(0), block_size):
+        end = min(start + block_size, key.size(0))
+        if bias is None:
+            score = query @ key[start:end].t()
+        else:
+            score = torch.addmm(bias[start:end], query, key[start:end].t())
+        if exclude is not None:
+            row, col = exclude.edge_index
+            mask = (col >= start) & (col < end)
+            score[row[mask], col[mask] - start] = float('-inf')
+        top = score.topk(min(k, end - start), dim=1)
+        value = torch.cat([value, top.values], dim=1)
+        index = torch.cat([index, top.indices + start], dim=1)
+        if value.size(1) > k:
+            value, perm = value.topk(k, dim=1)
+            index = index.gather(1, perm)
+    return value, index
+
+
+def map_blocks(fn: Callable[[int, int], T], num_rows: int,
+               block_size: int) -> List[T]:
+    r"""Calls :obj:`fn(start, end)` on consecutive blocks of rows and returns
+    the results. Where memory runs out, the block is halved and the work goes
+    on from there.
+    """
+    out: List[T] = []
+    start, size = 0, block_size
+    while start < num_rows or len(out) == 0:
+        end = min(start + size, num_rows)
+        try:
+            out.append(fn(start, end))
+        except (RuntimeError, MemoryError) as e:
+            if not _is_out_of_memory(e) or end - start <= 1:
+                raise
+            size = (end - start) // 2
+            continue
+        start = end
+    if size < block_size:
+        warnings.warn(f"Out of memory with blocks of {block_size} rows; "
+                      f"went on with {size}", stacklevel=2)
+    return out
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            or "can't allocate memory" in str(error)
+            or 'not enough memory' in str(error))

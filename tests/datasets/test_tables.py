@@ -1,0 +1,190 @@
+import builtins
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from diffmm_pyg.datasets.tables import read_csv, read_parquet, read_table
+from diffmm_pyg.errors import DataError, MissingExtraError
+
+NAMES = ['user', 'item']
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'x.csv'
+
+
+def read(path, content, **kwargs):
+    path.write_bytes(content)
+    return read_csv(str(path), NAMES, **kwargs)
+
+
+@pytest.mark.parametrize('content', [
+    b'user,item\na,1\nb,2\n',
+    b'user,item\na,1\nb,2',
+    b'user,item\r\na,1\r\nb,2\r\n',
+    b'user,item\ra,1\rb,2\r',
+    b'\xef\xbb\xbfuser,item\na,1\nb,2\n',
+    b'\xef\xbb\xbf"user","item"\r\n"a","1"\r\n"b","2"\r\n',
+    b'user\titem\na\t1\nb\t2\n',
+    b'item;rating;user\n1;5.0;a\n2;3.0;b\n',
+    b'user|item\na|1\nb|2\n',
+    b'user item\na 1\nb 2\n',
+    b' User , ITEM \n a , 1 \n b , 2 \n',
+    b'user,item\n\na,1\n\nb,2\n\n',
+])
+def test_read_csv(path, content):
+    table = read(path, content)
+    assert table.ids('user') == ['a', 'b']
+    assert table.ids('item') == ['1', '2']
+    assert set(table.columns) == {'user', 'item'}
+
+
+def test_read_csv_keeps_ids_as_written(path):
+    table = read(path, 'user,item\n007,"a, b"\n7,"c\nd"\nZoë,""""\n'.encode())
+    assert table.ids('user') == ['007', '7', 'Zoë']
+    assert table.ids('item') == ['a, b', 'c\nd', '"']
+    assert table.lines == [2, 4, 5]
+
+
+@pytest.mark.parametrize('content, match', [
+    (b'', "line 1: the header '' lacks the columns user, item"),
+    (b'a,1\nb,2\n', "line 1: the header 'a,1' lacks"),
+    (b'user_id,item_id\n1,2\n', "header 'user_id,item_id' lacks"),
+    (b'user,item\na,1\nb\n', 'line 3: 1 values, but the header has 2'),
+    (b'user,item\na,1,5\n', 'line 2: 3 values'),
+    (b'user,item\na,"1\n', 'line 2: '),
+    (b'user,item\na,"1"2\n', 'line 2: '),
+    (b'user,item\n\xff\xfe,1\n', 'not encoded in UTF-8'),
+    (b'user,item\n' + b'a' * 200_000 + b',1\n', 'line 2: field larger'),
+])
+def test_read_csv_names_the_line(path, content, match):
+    with pytest.raises(DataError, match=f"x.csv.*{match}"):
+        read(path, content)
+
+
+@settings(max_examples=100, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=60))
+def test_read_csv_of_random_bytes(path, content):
+    for start in [b'', b'user,item\n']:
+        try:
+            table = read(path, start + content)
+            assert len(table.columns['user']) == len(table.columns['item'])
+        except DataError as e:
+            assert 'x.csv' in str(e)
+
+
+def test_empty_id(path):
+    table = read(path, b'user,item\na,1\n ,2\n')
+    with pytest.raises(DataError, match="line 3, column 'user': .* is empty"):
+        table.ids('user')
+
+
+@pytest.mark.parametrize('values, expected', [
+    (['3', '1', '2'], [3, 1, 2]),
+    (['1700000000000000001', '1700000000000000000'],
+     [1700000000000000001, 1700000000000000000]),
+    (['1e3', '-2.5'], [1000, -2.5]),
+    (['1970-01-01', '1970-01-02T00:00:01'], [0, 86401 * 10**6]),
+    (['1970-01-01T00:00:01Z'], [10**6]),
+])
+def test_times(path, values, expected):
+    rows = ''.join(f'u,i,{value}\n' for value in values)
+    table = read(path, f'user,item,timestamp\n{rows}'.encode(),
+                 optional=['timestamp'])
+    assert table.times('timestamp').tolist() == expected
+
+
+@pytest.mark.parametrize('value', ['', 'soon', 'nan', 'inf', '2024-13-01'])
+def test_times_name_the_line(path, value):
+    content = f'user,item,timestamp\nu,i,2024-01-01\nu,i,{value}\n'.encode()
+    table = read(path, content, optional=['timestamp'])
+    with pytest.raises(DataError, match="line 3, column 'timestamp': .*time"):
+        table.times('timestamp')
+
+
+def test_times_mixed(path):
+    content = b'user,item,timestamp\nu,i,5\nu,i,2024-01-01T00:00:00\n'
+    table = read(path, content, optional=['timestamp'])
+    with pytest.raises(DataError, match='numbers and dates are mixed'):
+        table.times('timestamp')
+
+
+def test_read_table_of_both_kinds(tmp_path):
+    assert read_table(str(tmp_path), 'x', NAMES) is None
+    (tmp_path / 'x.csv').write_text('user,item\n')
+    assert read_table(str(tmp_path), 'x', NAMES).ids('user') == []
+    (tmp_path / 'x.parquet').write_text('')
+    with pytest.raises(DataError, match="both 'x.csv' and 'x.parquet'"):
+        read_table(str(tmp_path), 'x', NAMES)
+
+
+def write_parquet(path, **columns):
+    pa = pytest.importorskip('pyarrow')
+    import pyarrow.parquet as pq
+    pq.write_table(pa.table(columns), path)
+
+
+def test_read_parquet(tmp_path):
+    path = str(tmp_path / 'x.parquet')
+    time = np.array(['2024-01-02', '2024-01-01'], dtype='datetime64[ns]')
+    write_parquet(path, item=['x', 'y'], user=[7, -1], timestamp=time,
+                  rating=[1., 2.])
+    table = read_parquet(path, NAMES, ['timestamp', 'split'])
+    assert table.ids('user') == ['7', '-1']
+    assert table.ids('item') == ['x', 'y']
+    assert set(table.columns) == {'user', 'item', 'timestamp'}
+    assert table.times('timestamp').argsort().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize('values, match', [
+    ([1., 2.], 'neither an integer nor text'),
+    ([True, False], 'neither an integer nor text'),
+    ([b'a', b'b'], 'neither an integer nor text'),
+    (['a', None], "row 1, column 'user': the id is empty"),
+])
+def test_read_parquet_of_other_ids(tmp_path, values, match):
+    path = str(tmp_path / 'x.parquet')
+    write_parquet(path, user=values, item=[1, 2])
+    with pytest.raises(DataError, match=match):
+        read_parquet(path, NAMES).ids('user')
+
+
+def test_read_parquet_time_missing(tmp_path):
+    path = str(tmp_path / 'x.parquet')
+    write_parquet(path, user=[1, 2], item=[1, 2], timestamp=[5, None])
+    with pytest.raises(DataError, match="row 1, column 'timestamp'"):
+        read_parquet(path, NAMES, ['timestamp']).times('timestamp')
+
+
+def test_read_parquet_lacks_a_column(tmp_path):
+    path = str(tmp_path / 'x.parquet')
+    write_parquet(path, user=[1], item_id=[2])
+    with pytest.raises(DataError, match="no column 'item'.*item_id"):
+        read_parquet(path, NAMES)
+
+
+def test_read_parquet_damaged(tmp_path):
+    path = tmp_path / 'x.parquet'
+    write_parquet(str(path), user=list(range(100)), item=list(range(100)))
+    content = path.read_bytes()
+    for end in range(0, len(content), 97):
+        path.write_bytes(content[:end])
+        with pytest.raises(DataError, match='x.parquet'):
+            read_parquet(str(path), NAMES)
+
+
+def test_read_parquet_without_pyarrow(tmp_path, monkeypatch):
+    real_import = builtins.__import__
+
+    def fail(name, *args, **kwargs):
+        if name.startswith('pyarrow'):
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, '__import__', fail)
+    with pytest.raises(MissingExtraError, match=r'diffmm_pyg\[parquet\]'):
+        read_parquet(str(tmp_path / 'x.parquet'), NAMES)
