@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from diffmm_pyg.diffusion.schedule import linear_variance_betas
+from diffmm_pyg.utils.checks import check_choice
 
 
 class GaussianDiffusion(torch.nn.Module):
@@ -57,9 +58,7 @@ class GaussianDiffusion(torch.nn.Module):
         loss_weighting: Literal['snr', 'uniform'] = 'snr',
     ):
         super().__init__()
-        if loss_weighting not in ['snr', 'uniform']:
-            raise ValueError(f"'loss_weighting' must be 'snr' or 'uniform' "
-                             f"(got '{loss_weighting}')")
+        check_choice('loss_weighting', loss_weighting, ['snr', 'uniform'])
         self.num_steps = num_steps
         self.noise_scale = noise_scale
         self.noise_min = noise_min

@@ -1,7 +1,6 @@
 from typing import Dict, List, Literal, Optional, Tuple, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.diffusion.denoiser import Denoiser
@@ -13,12 +12,20 @@ from diffmm_pyg.diffusion.objective import (
 )
 from diffmm_pyg.diffusion.row_scores import RowScores
 from diffmm_pyg.typing import EdgesDict
+from diffmm_pyg.utils.checks import check_choice
 from diffmm_pyg.utils.random import keyed_generator
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from diffmm_pyg.utils.topk import map_blocks
 
 Candidates = Literal['all', 'unseen', 'observed']
 Weighting = Literal['binary', 'score']
+Sampler = Literal['posterior', 'softmax', 'direct']
+
+# The samplers of every likelihood, the default one first:
+SAMPLERS: Dict[str, List[Sampler]] = {
+    'gaussian': ['posterior'],
+    'multinomial': ['direct', 'softmax'],
+}
 
 # The number of rows that are denoised at a time:
 ROW_BLOCK_SIZE = 2048
@@ -68,7 +75,7 @@ class GraphDiffusion(torch.nn.Module):
         dropout: float = 0.5,
         normalize: bool = False,
         likelihood: Literal['gaussian', 'multinomial'] = 'gaussian',
-        sampler: Optional[Literal['posterior', 'softmax', 'direct']] = None,
+        sampler: Optional[Sampler] = None,
         msi_weight: float = 0.1,
         num_steps: int = 5,
         noise_scale: float = 0.1,
@@ -78,20 +85,15 @@ class GraphDiffusion(torch.nn.Module):
         loss_weighting: Literal['snr', 'uniform'] = 'snr',
     ):
         super().__init__()
-        samplers = {
-            'gaussian': ['posterior'],
-            'multinomial': ['direct', 'softmax'],
-        }
-        if likelihood not in samplers:
-            raise ValueError(f"'likelihood' must be one of {list(samplers)} "
-                             f"(got '{likelihood}')")
-        if sampler is not None and sampler not in samplers[likelihood]:
+        check_choice('likelihood', likelihood, list(SAMPLERS))
+        sampler = sampler or SAMPLERS[likelihood][0]
+        if sampler not in SAMPLERS[likelihood]:
             raise ValueError(f"'sampler' must be one of "
-                             f"{samplers[likelihood]} for the {likelihood} "
+                             f"{SAMPLERS[likelihood]} for the {likelihood} "
                              f"likelihood (got '{sampler}')")
 
         self.likelihood = likelihood
-        self.sampler: str = sampler or samplers[likelihood][0]
+        self.sampler = sampler
         self.msi_weight = msi_weight
         self.process = GaussianDiffusion(num_steps, noise_scale, noise_min,
                                          noise_max, first_beta,
@@ -165,12 +167,10 @@ class GraphDiffusion(torch.nn.Module):
 
         feats, targets = [], []
         for m in self.modalities:
-            feat, target = features[m].detach(), item_embedding.detach()
-            if masks is not None and m in masks:
-                feat = feat * masks[m].view(-1, 1)
-                target = target * masks[m].view(-1, 1)
-            feats.append(feat)
-            targets.append(rows.matmul(target))
+            has = (masks or {}).get(m)
+            has = 1 if has is None else has.view(-1, 1)
+            feats.append(features[m].detach() * has)
+            targets.append(rows.matmul(item_embedding.detach() * has))
 
         weight = process.loss_weights[timestep]
         if self.likelihood == 'multinomial':
@@ -224,14 +224,8 @@ class GraphDiffusion(torch.nn.Module):
             A dictionary from modalities to :obj:`(edge_index, edge_weight)`,
             sorted by row and descending weight.
         """
-        if candidates not in get_args(Candidates):
-            raise ValueError(f"'candidates' must be one of "
-                             f"{list(get_args(Candidates))} "
-                             f"(got '{candidates}')")
-        if weighting not in get_args(Weighting):
-            raise ValueError(f"'weighting' must be one of "
-                             f"{list(get_args(Weighting))} "
-                             f"(got '{weighting}')")
+        check_choice('candidates', candidates, get_args(Candidates))
+        check_choice('weighting', weighting, get_args(Weighting))
         if not 0 < k <= rows.num_cols:
             raise ValueError(f"'k' must lie in 1..{rows.num_cols}, the number "
                              f"of items (got {k})")
@@ -246,8 +240,7 @@ class GraphDiffusion(torch.nn.Module):
                 for m in range(len(self.modalities)):
                     edge_index = part.topk(m, k, candidates)
                     if weighting == 'score':
-                        weight = part.edge_score(m, edge_index)
-                        weight = self._weight(weight, weight_scale)
+                        weight = part.edge_weight(m, edge_index, weight_scale)
                     else:
                         weight = ones.expand(edge_index.size(1))
                     edge_index[0] += start
@@ -286,25 +279,16 @@ class GraphDiffusion(torch.nn.Module):
                 part = scores(rows.narrow(start, end), start)
                 edges = edge_index[:, ptr[start]:ptr[end]].clone()
                 edges[0] -= start
-                return [part.edge_score(m, edges)
+                return [part.edge_weight(m, edges, weight_scale)
                         for m in range(len(self.modalities))]
 
             blocks = map_blocks(block, rows.num_rows, ROW_BLOCK_SIZE)
             out = {}
             for m, modality in enumerate(self.modalities):
-                weight = self._weight(torch.cat([b[m] for b in blocks]),
-                                      weight_scale)
+                weight = torch.cat([b[m] for b in blocks])
                 out[modality] = torch.zeros_like(weight).index_put(
                     (perm, ), weight)
         return out
-
-    def _weight(self, score: Tensor, scale: float) -> Tensor:
-        # Positive in floating point, too, as normalization needs it.
-        if self.likelihood == 'multinomial':
-            weight = score.exp()
-        else:
-            weight = F.softplus(score)
-        return (scale * weight).clamp(min=torch.finfo(score.dtype).tiny)
 
     def __repr__(self) -> str:
         return (f"{self.__class__.__name__}({self.denoiser.num_items}, "

@@ -1,6 +1,7 @@
 from typing import TYPE_CHECKING, Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.diffusion.reverse import HiddenReverse
@@ -82,3 +83,13 @@ class RowBlockScores:
             ])
             score = score - lse[row]
         return score
+
+    def edge_weight(self, modality: int, edge_index: Tensor,
+                    scale: float) -> Tensor:
+        r"""Returns the positive weights of edges :obj:`[2, E]`: the softplus
+        of their scores, or their probabilities, times :obj:`scale`.
+        """
+        score = self.edge_score(modality, edge_index)
+        weight = score.exp() if self.log_prob else F.softplus(score)
+        # Positive in floating point, too, as normalization needs it.
+        return (scale * weight).clamp(min=torch.finfo(score.dtype).tiny)

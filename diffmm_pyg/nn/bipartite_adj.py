@@ -1,10 +1,13 @@
-from typing import NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
+from diffmm_pyg.doctor import sparse_backend
 from diffmm_pyg.transforms import bipartite_gcn_norm
-from diffmm_pyg.typing import WITH_TORCH_SPARSE, Adj, OptTensor, SparseTensor
+from diffmm_pyg.typing import Adj, OptTensor, SparseTensor, denoised_edge_type
+from diffmm_pyg.utils import keyed_generator
+from torch_geometric.data import HeteroData
 from torch_geometric.nn.conv import MessagePassing
 
 
@@ -58,8 +61,8 @@ class BipartiteAdj(NamedTuple):
             generator (torch.Generator, optional): What draws them.
                 (default: :obj:`None`)
             sparse (bool, optional): Whether edges are held as
-                :class:`~torch_sparse.SparseTensor`; by default if that is
-                installed. (default: :obj:`None`)
+                :class:`~torch_sparse.SparseTensor`; by default if that
+                works on the device. (default: :obj:`None`)
         """
         weight, *roots = bipartite_gcn_norm(edge_index, num_users, num_items,
                                             edge_weight,
@@ -70,7 +73,9 @@ class BipartiteAdj(NamedTuple):
             roots = [_dropout(r, dropout, generator) for r in roots]
 
         user, item = edge_index
-        if not (WITH_TORCH_SPARSE if sparse is None else sparse):
+        if sparse is None:
+            sparse = sparse_backend(edge_index.device) == 'torch-sparse'
+        if not sparse:
             return cls(edge_index.flip([0]), edge_index, *roots, *weights)
         adjs = []
         for row, col, value, size in [
@@ -83,14 +88,6 @@ class BipartiteAdj(NamedTuple):
             adj_t.storage.csr2csc()
             adjs.append(adj_t)
         return cls(*adjs, *roots)
-
-    def gather(self, conv: MessagePassing, x_user: Tensor,
-               x_item: Tensor) -> Tuple[Tensor, Tensor]:
-        r"""Returns what users receive from items, and items from users,
-        without the diagonal.
-        """
-        return (self.gather_users(conv, x_item),
-                self.gather_items(conv, x_user))
 
     def gather_users(self, conv: MessagePassing, x_item: Tensor) -> Tensor:
         r"""Returns what users receive from items."""
@@ -117,3 +114,26 @@ def _dropout(x: Tensor, p: float,
              generator: Optional[torch.Generator]) -> Tensor:
     draw = torch.rand(x.size(), generator=generator, device=x.device)
     return torch.where(draw < p, 0., x / (1 - p))
+
+
+def denoised_adjs(
+    data: HeteroData,
+    modalities: List[str],
+    num_users: int,
+    num_items: int,
+    dropout: float = 0.0,
+) -> Dict[str, BipartiteAdj]:
+    r"""Returns the matrices of the generated edges that :obj:`data` holds.
+    Entries are dropped by the key :obj:`data.edge_dropout_key`, so that they
+    are the same at each call.
+    """
+    out = {}
+    for i, modality in enumerate(modalities):
+        store, generator = data[denoised_edge_type(modality)], None
+        if dropout > 0:
+            generator = keyed_generator(*data.edge_dropout_key.tolist(), i,
+                                        device=store.edge_index.device)
+        out[modality] = BipartiteAdj.from_edge_index(
+            store.edge_index, num_users, num_items, store.edge_weight, dropout,
+            generator)
+    return out

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Linear
 
+from diffmm_pyg.utils.checks import check_choice
+
 
 class ModalityEncoder(torch.nn.Module):
     r"""Projects the raw features of one modality into the space of the
@@ -28,9 +30,7 @@ class ModalityEncoder(torch.nn.Module):
         projection: Literal['linear', 'leaky_relu'] = 'linear',
     ):
         super().__init__()
-        if projection not in ['linear', 'leaky_relu']:
-            raise ValueError(f"'projection' must be 'linear' or 'leaky_relu' "
-                             f"(got '{projection}')")
+        check_choice('projection', projection, ['linear', 'leaky_relu'])
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.projection = projection

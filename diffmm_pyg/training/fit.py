@@ -16,6 +16,7 @@ from diffmm_pyg.runs import Run, check_out, save_run, to_run
 from diffmm_pyg.training.best import Best
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 from diffmm_pyg.utils import keyed_generator
+from diffmm_pyg.utils.checks import check_choice
 from torch_geometric.data import HeteroData
 
 logger = logging.getLogger(__name__)
@@ -83,13 +84,8 @@ def fit(
                         ('patience', patience), ('top_k', top_k)]:
         if value < 1:
             raise ConfigError(f"'{name}' must be at least 1 (got {value})")
-    for name, choice, options in [
-        ('precision', precision, ['fp32', 'bf16']),
-        ('protocol', protocol, ['strict', 'paper']),
-    ]:
-        if choice not in options:
-            raise ConfigError(f"'{name}' must be one of {options} "
-                              f"(got '{choice}')")
+    check_choice('precision', precision, ['fp32', 'bf16'])
+    check_choice('protocol', protocol, ['strict', 'paper'])
     config = dict(epochs=epochs, batch_size=batch_size, lr=lr,
                   patience=patience, top_k=top_k, seed=seed,
                   precision=precision, protocol=protocol)

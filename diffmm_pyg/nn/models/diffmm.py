@@ -7,15 +7,16 @@ from torch.nn import Embedding, ModuleDict
 
 from diffmm_pyg.data import modality_features, modality_masks
 from diffmm_pyg.diffusion import GraphDiffusion
-from diffmm_pyg.nn.bipartite_adj import BipartiteAdj
+from diffmm_pyg.nn.bipartite_adj import BipartiteAdj, denoised_adjs
 from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.encoder import ModalityEncoder
 from diffmm_pyg.nn.fused_propagation import fused_propagation
 from diffmm_pyg.nn.fusion import ModalityFusion
 from diffmm_pyg.nn.loss import bpr_loss, contrastive_loss
-from diffmm_pyg.nn.models.recommender import Key, Phase, Recommender
-from diffmm_pyg.typing import INTERACTS, denoised_edge_type
-from diffmm_pyg.utils import NegativeSampler, SparseRows, keyed_generator
+from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
+from diffmm_pyg.nn.models.recommender import Phase, Recommender
+from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils.checks import check_choice
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
@@ -129,9 +130,7 @@ class DiffMM(Recommender):
         normalize_msi: bool = False,
     ):
         super().__init__()
-        if anchor not in ['main', 'modality']:
-            raise ValueError(f"'anchor' must be 'main' or 'modality' "
-                             f"(got '{anchor}')")
+        check_choice('anchor', anchor, ['main', 'modality'])
         if list(in_channels) != diffusion.modalities:
             raise ValueError(f"'in_channels' names the modalities "
                              f"{list(in_channels)}, but 'diffusion' was made "
@@ -248,83 +247,17 @@ class DiffMM(Recommender):
         return {'loss': loss, **parts}
 
     def phases(self, data: HeteroData) -> List[Phase]:
-        edge_index = data[INTERACTS].edge_index
-        rows = SparseRows.from_edge_index(edge_index, self.num_users,
-                                          self.num_items)
-        user, item = rows.edge_index
-        x_dict, mask_dict = modality_features(data), modality_masks(data)
-        adj = BipartiteAdj.from_edge_index(rows.edge_index, self.num_users,
-                                           self.num_items)
-        sampler = NegativeSampler(rows)
-        feat_dict: Dict[str, Tensor] = {}
-        denoised_adj_dict: Dict[str, BipartiteAdj] = {}
-
-        @torch.no_grad()
-        def project(key: Key) -> None:
-            for m, encoder in self.encoders.items():
-                x = encoder(x_dict[m])
-                feat_dict[m] = F.normalize(x) if self.normalize_msi else x
-
-        def diffusion_loss(index: Tensor, batch_size: int,
-                           key: Key) -> Dict[str, Tensor]:
-            return self.diffusion.loss(rows.select(index), feat_dict,
-                                       self.item_embedding.weight, mask_dict,
-                                       seed=key)
-
-        @torch.no_grad()
-        def regenerate(key: Key) -> None:
-            edges = self.diffusion.generate(rows, self.k, self.candidates,
-                                            self.weighting, self.weight_scale)
-            for m, (edge_index, edge_weight) in edges.items():
-                store = data[denoised_edge_type(m)]
-                store.edge_index, store.edge_weight = edge_index, edge_weight
-            data.edge_dropout_key = torch.tensor(key)
-            denoised_adj_dict.update(self._denoised_adjs(data, True))
-
-        def ranking_loss(index: Tensor, batch_size: int,
-                         key: Key) -> Dict[str, Tensor]:
-            generator = keyed_generator(*key, device=user.device)
-            u, pos = user[index], item[index]
-            # Users without a negative get a pair that has no gradient.
-            neg = torch.where(sampler.valid(u), sampler(u, generator), pos)
-            out = self(x_dict, adj, denoised_adj_dict, mask_dict,
-                       with_views=self.ssl_weight > 0)
-            return self.loss(out, u, pos, neg, batch_size, mask_dict)
-
-        denoisers = list(self.diffusion.parameters())
-        others = [p for name, p in self.named_parameters()
-                  if not name.startswith('diffusion.')]
-        return [
-            Phase('diffusion', denoisers, self.num_users, diffusion_loss,
-                  begin=project),
-            Phase('ranking', others, user.numel(), ranking_loss,
-                  begin=regenerate),
-        ]
+        return diffmm_phases(self, data)
 
     def embed(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         adj = BipartiteAdj.from_edge_index(data[INTERACTS].edge_index,
                                            self.num_users, self.num_items)
+        dropout = self.edge_dropout if self.dropout_at_test else 0.
         out = self(modality_features(data), adj,
-                   self._denoised_adjs(data, self.dropout_at_test),
+                   denoised_adjs(data, self.modalities, self.num_users,
+                                 self.num_items, dropout),
                    modality_masks(data), with_views=False)
         return out.user, out.item
-
-    def _denoised_adjs(self, data: HeteroData,
-                       dropout: bool) -> Dict[str, BipartiteAdj]:
-        out = {}
-        for i, m in enumerate(self.modalities):
-            store = data[denoised_edge_type(m)]
-            generator = None
-            if dropout and self.edge_dropout > 0:
-                key = data.edge_dropout_key.tolist()
-                generator = keyed_generator(*key, i,
-                                            device=store.edge_index.device)
-            out[m] = BipartiteAdj.from_edge_index(
-                store.edge_index, self.num_users, self.num_items,
-                store.edge_weight,
-                dropout=0. if generator is None else self.edge_dropout,
-                generator=generator)
-        return out
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}({self.num_users}, '

@@ -1,0 +1,72 @@
+from typing import TYPE_CHECKING, Dict, List
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.nn.bipartite_adj import BipartiteAdj, denoised_adjs
+from diffmm_pyg.nn.models.recommender import Key, Phase
+from diffmm_pyg.transforms import add_denoised_edges
+from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils import NegativeSampler, SparseRows, keyed_generator
+from torch_geometric.data import HeteroData
+
+if TYPE_CHECKING:
+    from diffmm_pyg.nn.models.diffmm import DiffMM
+
+
+def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
+    r"""Returns the two phases of an epoch of :class:`~diffmm_pyg.nn.DiffMM`:
+    the denoisers once over all users, then, on graphs generated anew and
+    written to :obj:`data`, the recommender once over all interactions.
+    """
+    sizes = model.num_users, model.num_items
+    rows = SparseRows.from_edge_index(data[INTERACTS].edge_index, *sizes)
+    user, item = rows.edge_index
+    x_dict, mask_dict = modality_features(data), modality_masks(data)
+    adj = BipartiteAdj.from_edge_index(rows.edge_index, *sizes)
+    sampler = NegativeSampler(rows)
+    # What an epoch begins with:
+    feat_dict: Dict[str, Tensor] = {}
+    denoised_adj_dict: Dict[str, BipartiteAdj] = {}
+
+    @torch.no_grad()
+    def project(key: Key) -> None:
+        for m, encoder in model.encoders.items():
+            x = encoder(x_dict[m])
+            feat_dict[m] = F.normalize(x) if model.normalize_msi else x
+
+    def diffusion_loss(index: Tensor, batch_size: int,
+                       key: Key) -> Dict[str, Tensor]:
+        return model.diffusion.loss(rows.select(index), feat_dict,
+                                    model.item_embedding.weight, mask_dict,
+                                    seed=key)
+
+    @torch.no_grad()
+    def regenerate(key: Key) -> None:
+        edges = model.diffusion.generate(rows, model.k, model.candidates,
+                                         model.weighting, model.weight_scale)
+        add_denoised_edges(data, edges)
+        data.edge_dropout_key = torch.tensor(key)
+        denoised_adj_dict.update(
+            denoised_adjs(data, model.modalities, *sizes, model.edge_dropout))
+
+    def ranking_loss(index: Tensor, batch_size: int,
+                     key: Key) -> Dict[str, Tensor]:
+        generator = keyed_generator(*key, device=user.device)
+        u, pos = user[index], item[index]
+        # Users without a negative get a pair that has no gradient.
+        neg = torch.where(sampler.valid(u), sampler(u, generator), pos)
+        out = model(x_dict, adj, denoised_adj_dict, mask_dict,
+                    with_views=model.ssl_weight > 0)
+        return model.loss(out, u, pos, neg, batch_size, mask_dict)
+
+    denoisers = list(model.diffusion.parameters())
+    others = [param for name, param in model.named_parameters()
+              if not name.startswith('diffusion.')]
+    return [
+        Phase('diffusion', denoisers, sizes[0], diffusion_loss, begin=project),
+        Phase('ranking', others, user.numel(), ranking_loss,
+              begin=regenerate),
+    ]

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from diffmm_pyg.utils import dropout_mask, keyed_generator
+from diffmm_pyg.utils.random import quantized_keep, quantized_threshold
+
+
+def draw(*key):
+    return torch.rand(4, generator=keyed_generator(*key)).tolist()
+
+
+def test_keyed_generator():
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+    # Negative seeds do not exist; large ones do.
+    assert draw(2**40) != draw(2**40 + 1) != draw(2**41)
+
+
+@pytest.mark.parametrize('keys', [
+    [(0, ), (1, ), (2, )],
+    [(1, 2), (2, 1)],
+    [(1, ), (1, 1), (1, 1, 1)],
+    # A batch and its first block, a phase and its first step:
+    [(0, ), (0, 0), (0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0, 0)],
+    [(3, 1), (3, 1, 0), (3, 1, 0, 0)],
+], ids=str)
+def test_different_keys_have_different_streams(keys):
+    assert len({tuple(draw(*key)) for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize('p', [0., 0.1, 0.25, 0.5, 0.7, 0.999])
+def test_dropout_mask(p):
+    keep = quantized_keep(p)
+    assert abs(keep - (1 - p)) <= 2**-16
+    num = 1000 * 1001
+    mask = dropout_mask(1000, 1001, p, keyed_generator(0))
+    assert mask.size() == (1000, 1001) and mask.dtype == torch.bool
+    std = (keep * (1 - keep) / num)**0.5
+    assert abs(mask.double().mean() - keep) <= 5 * std
+
+
+def test_keep_probability_is_exact():
+    # All 16-bit draws once: what is kept is what `quantized_keep` says.
+    draws = torch.arange(-2**15, 2**15)
+    for p in [0., 1 / 3, 0.5, 0.9, 2**-16]:
+        kept = (draws >= quantized_threshold(p)).double().mean()
+        assert kept == quantized_keep(p)
+    assert quantized_keep(0.) == 1.
+    assert quantized_keep(0.5) == 0.5
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 5), (2, 4), (0, 3)])
+def test_dropout_mask_sizes(size):
+    assert dropout_mask(*size, 0., keyed_generator(0)).all()
+    assert dropout_mask(*size, 0.5, keyed_generator(0)).size() == size
+
+
+def test_dropout_mask_entries_are_independent():
+    # Four entries share 64 bits.
+    mask = dropout_mask(100000, 4, 0.3, keyed_generator(1)).double()
+    corr = torch.corrcoef(mask.t()) - torch.eye(4)
+    assert corr.abs().max() < 0.02
+    assert (mask.mean(dim=0) - 0.7).abs().max() < 0.01

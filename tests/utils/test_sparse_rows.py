@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import assert_close, generator, random_rows
+
+from diffmm_pyg.utils import SparseRows
+
+
+@given(num_rows=st.integers(1, 9), num_cols=st.integers(1, 9),
+       seed=st.integers(0, 2**31))
+def test_equals_scipy(double, num_rows, num_cols, seed):
+    rows, dense = random_rows(num_rows, num_cols, seed)
+    csr = sp.csr_matrix(dense.numpy())
+    assert rows.num_rows == num_rows and rows.num_cols == num_cols
+    assert rows.rowptr.tolist() == csr.indptr.tolist()
+    assert rows.col.tolist() == csr.indices.tolist()
+    assert torch.equal(rows.edge_index, dense.nonzero().t())
+    assert torch.equal(rows.to_dense(torch.double), dense)
+
+    g = generator(seed)
+    index = torch.randint(num_rows, (5, ), generator=g)
+    selected = rows.select(index)
+    assert selected.num_cols == num_cols
+    assert torch.equal(selected.to_dense(torch.double), dense[index])
+    assert selected.count.tolist() == np.diff(csr[index.numpy()].indptr) \
+        .tolist()
+    start, end = sorted(torch.randint(num_rows + 1, (2, ),
+                                      generator=g).tolist())
+    assert torch.equal(
+        rows.narrow(start, end).to_dense(torch.double), dense[start:end])
+
+    other = torch.randn(num_cols, 3, generator=g, requires_grad=True)
+    out = rows.matmul(other)
+    assert_close(out, torch.from_numpy(csr @ other.detach().numpy()))
+    weight = torch.randn(out.size(), generator=g)
+    grad, = torch.autograd.grad((weight * out).sum(), other)
+    assert_close(grad, dense.t() @ weight)
+
+
+def test_duplicates_count_once():
+    edge_index = torch.tensor([[1, 0, 1, 1], [2, 1, 2, 0]])
+    rows = SparseRows.from_edge_index(edge_index, 3, 4)
+    assert rows.rowptr.tolist() == [0, 1, 3, 3]
+    assert rows.col.tolist() == [1, 0, 2]
+    assert rows.count.tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize('num_rows', [0, 3])
+def test_without_ones(num_rows):
+    rows = SparseRows.from_edge_index(torch.empty(2, 0).long(), num_rows, 4)
+    assert torch.equal(rows.to_dense(), torch.zeros(num_rows, 4))
+    assert torch.equal(rows.matmul(torch.ones(4, 2)),
+                       torch.zeros(num_rows, 2))
