@@ -1,4 +1,4 @@
-from typing import Dict, List, Literal, Optional, Tuple, get_args
+from typing import Dict, List, Literal, Optional, Tuple, Union, get_args
 
 import torch
 from torch import Tensor
@@ -167,8 +167,9 @@ class GraphDiffusion(torch.nn.Module):
 
         feats, targets = [], []
         for m in self.modalities:
-            has = (masks or {}).get(m)
-            has = 1 if has is None else has.view(-1, 1)
+            has: Union[float, Tensor] = 1.
+            if masks is not None and m in masks:
+                has = masks[m].view(-1, 1)
             feats.append(features[m].detach() * has)
             targets.append(rows.matmul(item_embedding.detach() * has))
 

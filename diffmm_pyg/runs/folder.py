@@ -79,7 +79,10 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
         embeddings = {USER: run.user_emb, ITEM: run.item_emb}
         for name, tensors in [('model', run.state), ('graphs', run.graphs),
                               ('embeddings', embeddings)]:
-            save_file(tensors, os.path.join(partial, f'{name}.safetensors'))
+            path = os.path.join(partial, f'{name}.safetensors')
+            save_file(tensors, path)
+            # It writes files that only their owner can read.
+            shutil.copymode(os.path.join(partial, 'config.json'), path)
         try:
             plot_curves(run.history, os.path.join(partial, 'curves.png'))
         except MissingExtraError as e:

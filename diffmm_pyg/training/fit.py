@@ -155,7 +155,8 @@ def fit(
                         protocol)
         for name in ['val', 'test'] if name in splits
     }
-    metrics.update(best_epoch=best.epoch, protocol=protocol)
+    metrics.update(best_epoch=best.epoch, protocol=protocol,
+                   cold_users=_cold_users(splits))
     labels = {name: _labels(split) for name, split in splits.items()
               if name != 'train'}
     run = to_run(model, train, labels, config, metrics, history, best.user_emb,
@@ -195,6 +196,16 @@ def _evaluate(user_emb: Tensor, item_emb: Tensor,
                           train[ITEM].num_nodes, also)
     return evaluate(user_emb, item_emb, _labels(splits[name]), exclude,
                     [top_k])
+
+
+def _cold_users(splits: Dict[str, HeteroData]) -> Dict[str, int]:
+    # Users that are evaluated, but have no training edge to learn from.
+    train = splits['train']
+    known = torch.zeros(train[USER].num_nodes, dtype=torch.bool,
+                        device=train[INTERACTS].edge_index.device)
+    known[train[INTERACTS].edge_index[0]] = True
+    return {name: int((~known[_labels(split)[0].unique()]).sum())
+            for name, split in splits.items() if name != 'train'}
 
 
 def _accelerator(device: Optional[str]) -> Any:
