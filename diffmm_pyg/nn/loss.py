@@ -73,7 +73,8 @@ def info_nce_loss(
 
     x, y = F.normalize(anchor[node], dim=-1), F.normalize(other, dim=-1)
     positive = (weight * (x * y[node]).sum(dim=-1)).sum() / temperature
-    total = weighted_logsumexp(x, y, weight, 1 / temperature, bias)
+    total = weighted_logsumexp(x, y, weight, 1 / temperature, bias,
+                               bound=1 / temperature)
     return (total - positive) / index.numel()
 
 

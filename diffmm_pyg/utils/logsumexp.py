@@ -6,8 +6,12 @@ from torch import Tensor
 from diffmm_pyg.utils.precision import to_matmul_dtype
 
 # The largest number of products that are in memory at a time; small enough
-# for the caches of a CPU, in which most of the time goes into memory traffic:
-MAX_BLOCK_NUMEL = 2**22
+# for the caches of a CPU, where most of the time goes into memory traffic:
+MAX_BLOCK_NUMEL = 2**20
+# A GPU wants larger pieces of work:
+CUDA_FACTOR = 32
+# Exponents that are known not to exceed this need no maximum to be found:
+MAX_SHIFT = 40.
 
 
 class _WeightedLogSumExp(torch.autograd.Function):
@@ -16,7 +20,8 @@ class _WeightedLogSumExp(torch.autograd.Function):
     # products more, and each exponential is computed once.
     @staticmethod
     def forward(ctx: Any, x: Tensor, other: Tensor, weight: Tensor,
-                scale: float, bias: Optional[Tensor]) -> Tensor:
+                scale: float, bias: Optional[Tensor],
+                bound: Optional[float]) -> Tensor:
         x_low, other_low = to_matmul_dtype(x), to_matmul_dtype(other)
         grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
         grad_other = None
@@ -24,13 +29,20 @@ class _WeightedLogSumExp(torch.autograd.Function):
             grad_other = torch.zeros_like(other)
 
         total = x.new_zeros(())
-        chunk_size = max(1, MAX_BLOCK_NUMEL // other.size(0))
+        max_numel = MAX_BLOCK_NUMEL * (CUDA_FACTOR if x.is_cuda else 1)
+        chunk_size = max(1, min(max_numel // other.size(0), x.size(0)))
+        buffer = x_low.new_empty(chunk_size, other.size(0))
         for start in range(0, x.size(0), chunk_size):
             rows = slice(start, start + chunk_size)
-            prob = (x_low[rows] * scale) @ other_low.t()
+            part = x_low[rows]
+            prob = torch.mm(part * scale, other_low.t(),
+                            out=buffer[:part.size(0)])
             if bias is not None:
                 prob += bias
-            shift = prob.amax(dim=1, keepdim=True)
+            if bound is not None and bound <= MAX_SHIFT:
+                shift = x.new_full((1, 1), bound)
+            else:
+                shift = prob.amax(dim=1, keepdim=True)
             prob = prob.sub_(shift).exp_()
             norm = prob.sum(dim=1, dtype=x.dtype)
             lse = norm.log() + shift.view(-1)
@@ -47,7 +59,7 @@ class _WeightedLogSumExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         grads = [None if x is None else grad * x for x in ctx.saved_tensors]
-        return *grads, None, None, None
+        return *grads, None, None, None, None
 
 
 def weighted_logsumexp(
@@ -56,6 +68,7 @@ def weighted_logsumexp(
     weight: Tensor,
     scale: float = 1.0,
     bias: Optional[Tensor] = None,
+    bound: Optional[float] = None,
 ) -> Tensor:
     r"""Returns
 
@@ -74,5 +87,8 @@ def weighted_logsumexp(
         bias (torch.Tensor, optional): The constant biases :math:`b_j`, of
             shape :obj:`[K]`, of which at least one is finite.
             (default: :obj:`None`)
+        bound (float, optional): What no exponent exceeds, nor the largest one
+            of a row falls short of by much, where that is known; saves a
+            search for the maximum. (default: :obj:`None`)
     """
-    return _WeightedLogSumExp.apply(x, other, weight, scale, bias)
+    return _WeightedLogSumExp.apply(x, other, weight, scale, bias, bound)

@@ -11,10 +11,14 @@ from diffmm_pyg.utils import logsumexp
 DTYPES = [torch.double, torch.float]
 
 
-def check_grads(actual, expected, params):
-    for a, b in zip(torch.autograd.grad(actual, params),
-                    torch.autograd.grad(expected, params), strict=True):
-        assert_close(a, b)
+def check_grads(actual, expected, params, floor=1e-3):
+    for p in params:
+        grads = [
+            torch.autograd.grad(x, p, retain_graph=True, allow_unused=True,
+                                materialize_grads=True)[0]
+            for x in (actual, expected)
+        ]
+        assert_close(*grads, floor=floor)
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
@@ -40,9 +44,9 @@ def test_info_nce_equals_textbook(dtype, num_nodes, batch_size, temperature,
             mask[seed % num_nodes] = True
         args = (anchor, other, index, temperature, mask)
         out, expected = info_nce_loss(*args), textbook.info_nce_loss(*args)
-        # The difference of two terms as large as the floor.
+        # Differences of terms as large as the floor, which may cancel.
         assert_close(out, expected, floor=1 / temperature)
-        check_grads(out, expected, [anchor, other])
+        check_grads(out, expected, [anchor, other], floor=1 / temperature)
 
 
 def test_info_nce_of_itself(double):
@@ -131,14 +135,7 @@ def test_contrastive_equals_textbook(dtype, anchor, num_users, num_items,
                                              0.5, anchor, mask_dict)
         assert_close(out, expected, floor=2.)
         if out.requires_grad:
-            for p in params:
-                grads = [
-                    torch.autograd.grad(x, p, retain_graph=True,
-                                        allow_unused=True,
-                                        materialize_grads=True)[0]
-                    for x in (out, expected)
-                ]
-                assert_close(*grads)
+            check_grads(out, expected, params, floor=2.)
         else:  # A single modality has no pair.
             assert out == expected == 0
 

@@ -1,0 +1,120 @@
+import pytest
+import torch
+
+from diffmm_pyg.data import (
+    check_data,
+    data_hash,
+    modalities,
+    modality_features,
+    modality_masks,
+)
+from diffmm_pyg.errors import DataError
+from diffmm_pyg.typing import INTERACTS
+from torch_geometric.data import HeteroData
+
+
+@pytest.fixture
+def data():
+    out = HeteroData()
+    out['user'].num_nodes, out['item'].num_nodes = 4, 3
+    out['item'].x_text = torch.arange(6.).view(3, 2)
+    out['item'].x_image = torch.ones(3, 5)
+    out['item'].has_image = torch.tensor([True, False, True])
+    out[INTERACTS].edge_index = torch.tensor([[0, 1, 3], [2, 0, 1]])
+    out[INTERACTS].edge_label_index = torch.tensor([[2], [2]])
+    return out
+
+
+def test_modalities(data):
+    assert modalities(data) == ['text', 'image']
+    assert list(modality_features(data)) == ['text', 'image']
+    assert torch.equal(modality_features(data)['text'], data['item'].x_text)
+    assert list(modality_masks(data)) == ['image']
+
+
+def test_check_data(data):
+    check_data(data)
+
+
+def break_data(data, name):
+    item, edges = data['item'], data[INTERACTS]
+    if name == 'no users':
+        data['user'].num_nodes = 0
+    elif name == 'no items':
+        del data['item']
+    elif name == 'no relation':
+        del data[INTERACTS]
+    elif name == 'no edges':
+        edges.edge_index = edges.edge_index[:, :0]
+    elif name == 'user out of range':
+        edges.edge_index[0, 1] = 4
+    elif name == 'negative item':
+        edges.edge_label_index[1, 0] = -1
+    elif name == 'shape':
+        edges.edge_index = edges.edge_index.t()
+    elif name == 'no modality':
+        del item.x_text, item.x_image
+    elif name == 'rows':
+        item.x_text = item.x_text[:2]
+    elif name == 'dim':
+        item.x_text = torch.ones(3)
+    elif name == 'nan':
+        item.x_image[1, 2] = float('nan')
+    elif name == 'inf':
+        item.x_text[2, 0] = float('inf')
+
+
+@pytest.mark.parametrize('name,match', [
+    ('no users', r"data\['user'\].num_nodes is missing or 0"),
+    ('no items', r"data\['item'\].num_nodes is missing or 0"),
+    ('no relation', 'edge_index is missing'),
+    ('no edges', 'training split has no interaction'),
+    ('user out of range', r"Column 1 of 'edge_index' names user 4; user "
+     r"indices must lie in 0..3"),
+    ('negative item', r"Column 0 of 'edge_label_index' names item -1; item "
+     r"indices must lie in 0..2"),
+    ('shape', r"must have shape \[2, E\] \(got \[3, 2\]\)"),
+    ('no modality', 'no modality'),
+    ('rows', r"modality 'text' have shape \[2, 2\]; there are 3 items"),
+    ('dim', r"modality 'text' have shape \[3\]"),
+    ('nan', r"Row 1 of the features of modality 'image' is NaN"),
+    ('inf', r"Row 2 of the features of modality 'text' is NaN or infinite"),
+])
+def test_check_data_errors(data, name, match):
+    break_data(data, name)
+    with pytest.raises(DataError, match=match) as error:
+        check_data(data)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('mask', [
+    torch.ones(2, dtype=torch.bool),
+    torch.ones(3, 1, dtype=torch.bool),
+    torch.ones(3),
+], ids=['length', 'dim', 'type'])
+def test_check_data_masks(data, mask):
+    data['item'].has_text = mask
+    with pytest.raises(DataError, match='has_text'):
+        check_data(data)
+
+
+def test_data_hash(data):
+    expected = data_hash(data)
+    other = data.clone()
+    other[INTERACTS].edge_index = other[INTERACTS].edge_index.flip([1])
+    assert data_hash(other) == expected  # Order does not matter,
+    changes = [
+        lambda d: d['item'].x_text.add_(1),
+        lambda d: d['item'].has_image.logical_not_(),
+        lambda d: d[INTERACTS].edge_index.copy_(
+            torch.tensor([[0, 1, 3], [2, 0, 2]])),
+        lambda d: d[INTERACTS].edge_label_index.copy_(
+            torch.tensor([[1], [2]])),
+        lambda d: d['user'].update({'num_nodes': 5}),
+    ]
+    hashes = {expected}
+    for change in changes:  # but everything else does.
+        other = data.clone()
+        change(other)
+        hashes.add(data_hash(other))
+    assert len(hashes) == len(changes) + 1

@@ -1,0 +1,84 @@
+r"""No tensor may have an entry for every pair of a user and an item where the
+users are twenty batches or more.
+"""
+import pytest
+import torch
+from oracle import MODALITIES
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.evaluation import evaluate, known_items
+from diffmm_pyg.nn import DiffMM
+from diffmm_pyg.typing import INTERACTS
+from torch_geometric.data import HeteroData
+
+BATCH_SIZE = 2048
+NUM_USERS, NUM_ITEMS = 20 * BATCH_SIZE, 300
+
+
+class LargestTensor(TorchDispatchMode):
+    r"""Watches the output of every operator, backward passes included."""
+    def __init__(self):
+        super().__init__()
+        self.numel, self.name = 0, ''
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            # Not that of views, which may be expanded.
+            if isinstance(x, torch.Tensor) and x.layout == torch.strided:
+                numel = x.untyped_storage().nbytes() // x.element_size()
+                if numel > self.numel:
+                    self.numel, self.name = numel, str(func)
+        return out
+
+
+@pytest.fixture(scope='module')
+def data():
+    out, g = HeteroData(), torch.Generator().manual_seed(0)
+    out['user'].num_nodes, out['item'].num_nodes = NUM_USERS, NUM_ITEMS
+    for m in MODALITIES[:2]:
+        out['item'][f'x_{m}'] = torch.randn(NUM_ITEMS, 3, generator=g)
+    user = torch.arange(NUM_USERS)
+    out[INTERACTS].edge_index, out[INTERACTS].edge_label_index = [
+        torch.stack([user, torch.randint(NUM_ITEMS, (NUM_USERS, ),
+                                         generator=g)]) for _ in range(2)
+    ]
+    return out
+
+
+def test_watches_everything():
+    x = torch.randn(20, 3, requires_grad=True)
+    with LargestTensor() as largest:
+        torch.randn(10, 1).expand(10, 1000)
+        assert largest.numel == 10
+        (x @ x.t()).sum().backward()
+    assert largest.numel == 400
+
+
+@pytest.mark.parametrize('kwargs', [
+    {},
+    {'normalize': True},
+    {'likelihood': 'multinomial', 'sampler': 'direct'},
+    {'likelihood': 'multinomial', 'sampler': 'softmax'},
+], ids=str)
+def test_no_users_times_items_matrix(data, kwargs):
+    model = DiffMM(NUM_USERS, NUM_ITEMS, {m: 3 for m in MODALITIES[:2]},
+                   GraphDiffusion(NUM_ITEMS, MODALITIES[:2],
+                                  hidden_channels=4, num_steps=2, **kwargs),
+                   hidden_channels=4, k=2, candidates='unseen')
+    data = data.clone()
+    exclude = known_items(data[INTERACTS].edge_index, NUM_USERS, NUM_ITEMS)
+    with LargestTensor() as largest:
+        for i, phase in enumerate(model.phases(data)):
+            phase.begin((0, 0, i))
+            # The first batch stands for all.
+            index = torch.arange(min(BATCH_SIZE, phase.num_examples))
+            loss = phase.loss(index, BATCH_SIZE, (0, 0, i, 0))
+            loss['loss'].backward()
+        if kwargs == {}:
+            user, item = (x.detach() for x in model.embed(data))
+            evaluate(user, item, data[INTERACTS].edge_label_index, exclude)
+            model.recommend(data, k=5)
+    assert largest.numel < NUM_USERS * NUM_ITEMS, largest.name
