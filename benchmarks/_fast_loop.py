@@ -2,7 +2,7 @@ r"""An epoch of the library, in the steps of :meth:`diffmm_pyg.training.fit`,
 cut into pieces that can be timed.
 """
 from contextlib import AbstractContextManager
-from typing import Dict, Literal, Tuple
+from typing import Dict, List, Literal, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class FastLoop:
         # The phases write generated edges to their graph:
         self.train = data[0].clone()
         self.labels = data[1][INTERACTS].edge_label_index
+        self.device = self.labels.device
         self.batch_size = batch_size
         self.precision = precision
         self.top_k = top_k
@@ -50,6 +51,8 @@ class FastLoop:
             torch.optim.Adam(phase.parameters, lr, fused=True)
             for phase in self.phases
         ]
+        # Users, and interactions:
+        self.num_examples = [phase.num_examples for phase in self.phases]
 
     def start_epoch(self, key: Key) -> None:
         r"""Does what precedes the training of the denoisers."""
@@ -98,6 +101,21 @@ class FastLoop:
         return loss.detach()
 
     def _autocast(self) -> AbstractContextManager:
-        device = next(self.model.parameters()).device.type
-        return torch.autocast(device, torch.bfloat16,
+        return torch.autocast(self.device.type, torch.bfloat16,
                               enabled=self.precision == 'bf16')
+
+
+def choose_batches(num_examples: int, batch_size: int, steps: Optional[int],
+                   ) -> List[Tuple[Tensor, float]]:
+    r"""Returns batches of an epoch, and how many of its batches each stands
+    for: all of them, or the first full ones and the short last one.
+    """
+    perm = torch.randperm(num_examples)
+    num_full = num_examples // batch_size
+    out: List[Tuple[Tensor, float]] = []
+    if num_full > 0:
+        full = perm[:num_full * batch_size].split(batch_size)[:steps]
+        out = [(index, num_full / len(full)) for index in full]
+    if num_examples % batch_size > 0:
+        out.append((perm[num_full * batch_size:], 1.))
+    return out

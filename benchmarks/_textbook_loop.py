@@ -46,6 +46,8 @@ class TextbookLoop:
                                                *self.sizes)
         self.positives = SparseRows.from_edge_index(
             data[1][INTERACTS].edge_label_index, *self.sizes)
+        self.num_examples = [self.sizes[0], self.rows.col.numel()]
+        self.device = self.rows.col.device
         self.sampler = NegativeSampler(self.rows)
         self.adj = self._adjacency(self.rows.edge_index)
         self.adj_dict: Dict[str, Tensor] = {}
@@ -84,13 +86,13 @@ class TextbookLoop:
 
     def diffusion_step(self, index: Tensor, key: Key) -> Tensor:
         x0 = self.rows.select(index).to_dense()
-        generator = keyed_generator(*key, device=x0.device)
+        generator = keyed_generator(*key, device=self.device)
         keep = 1 - self.model.diffusion.denoiser.dropout
         total = x0.new_zeros(())
         for m, optimizer in zip(self.denoisers, self.optimizers):
             t = torch.randint(self.model.diffusion.process.num_steps,
                               (x0.size(0), ), generator=generator,
-                              device=x0.device)
+                              device=self.device)
             noise = torch.empty_like(x0).normal_(generator=generator)
             mask = None
             if keep < 1:
@@ -143,7 +145,7 @@ class TextbookLoop:
 
     def ranking_step(self, index: Tensor, key: Key) -> Tensor:
         users, positives = self.rows.edge_index[:, index]
-        generator = keyed_generator(*key, device=users.device)
+        generator = keyed_generator(*key, device=self.device)
         negatives = torch.where(self.sampler.valid(users),
                                 self.sampler(users, generator), positives)
         return _step(self.optimizers[-1],
@@ -203,11 +205,11 @@ class TextbookLoop:
         if keep == 1:
             return None
         mask = weight.new_empty(2 * weight.numel() + sum(self.sizes))
-        generator = keyed_generator(*key, device=mask.device)
+        generator = keyed_generator(*key, device=self.device)
         return mask.bernoulli_(keep, generator=generator).div_(keep)
 
     def _users(self) -> Tensor:
-        return torch.arange(self.sizes[0], device=self.rows.col.device)
+        return torch.arange(self.sizes[0], device=self.device)
 
 
 def denoiser_params(denoiser: Denoiser, m: int) -> Dict[str, Parameter]:

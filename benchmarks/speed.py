@@ -4,25 +4,14 @@ textbook, in one process and in turns. See the README beside this file.
 import argparse
 import copy
 import json
-import math
 import os
-import subprocess
 import sys
 from pathlib import Path
-from statistics import median
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence
 
-import torch
-from _arithmetic import Size, minimal_work
-from _fast_loop import PHASES, FastLoop
-from _measure import (
-    describe_machine,
-    measure_limits,
-    memory,
-    supports_bf16,
-    timed,
-    watched,
-)
+from _arithmetic import minimal_work
+from _fast_loop import FastLoop
+from _measure import describe_machine, measure_limits, supports_bf16
 from _problem import (
     PRESET,
     add_arguments,
@@ -32,15 +21,19 @@ from _problem import (
     make_model,
     set_up,
 )
-from _speed_report import plot_seconds, print_table
+from _speed_report import plot_seconds, print_table, summarize
+from _speed_runs import (
+    Data,
+    Loop,
+    compare_memory,
+    measure_memory,
+    measure_seconds,
+    sizes,
+)
 from _textbook_loop import TextbookLoop
-from torch import Tensor
 
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
-from torch_geometric.data import HeteroData
 
-Loop = Union[FastLoop, TextbookLoop]
-Data = Tuple[HeteroData, HeteroData]
 NAMES = ['textbook', 'fast_fp32', 'fast_bf16']
 NO_BF16 = ('not measured: this device has no bf16 instructions (amx_bf16 or '
            'avx512_bf16 on a CPU), so that its bf16 products are slower than '
@@ -100,11 +93,17 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     result = {
         'settings': settings(args, data, loops),
         'machine': machine,
-        **summarize(measure_seconds(loops, args), work_of(loops, data)),
     }
-    result['bf16'] = 'measured' if len(names) == 3 else NO_BF16
+    steps = None if args.full_epoch else args.steps
+    seconds = measure_seconds(loops, args.repeats, steps, args.seed)
+    work = minimal_work(loops['textbook'].model, sizes(loops, data))
+    result.update(summarize(seconds, work, machine['limits']))
+    if len(names) < len(NAMES):
+        result['epoch']['textbook_over_fast']['bf16'] = None
+        result['bf16'] = NO_BF16
     if args.memory:
-        result['memory'] = compare_memory(names, argv)
+        own = sys.argv[1:] if argv is None else argv
+        result['memory'] = compare_memory(__file__, own, names)
     print_table(result)
     if args.json is not None:
         Path(args.json).write_text(json.dumps(result, indent=2) + '\n')
@@ -133,13 +132,13 @@ def make_loops(args: argparse.Namespace, data: Data,
 
 def settings(args: argparse.Namespace, data: Data,
              loops: Dict[str, Loop]) -> Dict[str, Any]:
-    model = next(iter(loops.values())).model
+    model = loops['textbook'].model
     train, val = data
     return {
         'data': 'tiktok' if args.data is not None else 'generated',
         'users': train[USER].num_nodes,
         'items': train[ITEM].num_nodes,
-        'train_edges': train[INTERACTS].edge_index.size(1),
+        'train_edges': loops['textbook'].num_examples[1],
         'evaluated_pairs': val[INTERACTS].edge_label_index.size(1),
         'modalities': model.modalities,
         'preset': PRESET,
@@ -154,55 +153,6 @@ def settings(args: argparse.Namespace, data: Data,
     }
 
 
-def measure_seconds(loops: Dict[str, Loop], args: argparse.Namespace,
-                    ) -> Dict[str, List[Dict[str, float]]]:
-    r"""Returns, for every loop and repeat, the seconds of every phase."""
-    epoch_seconds(loops, args.batch_size, (args.seed, 0), 1)  # Warms up.
-    steps = None if args.full_epoch else args.steps
-    out: Dict[str, List[Dict[str, float]]] = {name: [] for name in loops}
-    for repeat in range(args.repeats):
-        seconds = epoch_seconds(loops, args.batch_size,
-                                (args.seed, repeat + 1), steps)
-        for name, value in seconds.items():
-            out[name].append(value)
-    return out
 
-
-def epoch_seconds(loops: Dict[str, Loop], batch_size: int,
-                  key: Tuple[int, int], steps: Optional[int],
-                  ) -> Dict[str, Dict[str, float]]:
-    r"""Runs all loops through an epoch, in turns after every batch."""
-    out = {name: dict.fromkeys(PHASES, 0.) for name in loops}
-    fast = next(x for x in (*loops.values(), None) if isinstance(x, FastLoop))
-    for phase, num_examples in zip(PHASES[::2], [fast.phases[0].num_examples,
-                                                 fast.phases[1].num_examples]):
-        for name, loop in loops.items():
-            if phase == 'diffusion':
-                seconds = timed(loop.start_epoch, (*key, 0))
-                out[name]['diffusion'] += seconds
-            else:
-                out[name]['generation'] += timed(loop.generate, (*key, 1))
-        batches = choose_batches(num_examples, batch_size, steps)
-        for i, (index, weight) in enumerate(batches):
-            index = index.to(fast.labels.device)
-            for name, loop in loops.items():
-                fn = getattr(loop, f'{phase}_step')
-                seconds = timed(fn, index, (*key, 2, i))
-                out[name][phase] += weight * seconds
-    for name, loop in loops.items():
-        out[name]['evaluation'] = timed(loop.evaluate)
-    return out
-
-
-def choose_batches(num_examples: int, batch_size: int, steps: Optional[int],
-                   ) -> List[Tuple[Tensor, float]]:
-    r"""Returns batches of an epoch, and how many of its batches each stands
-    for: all of them, or the first full ones and the short last one.
-    """
-    perm = torch.randperm(num_examples)
-    num_full = num_examples // batch_size
-    full = perm[:num_full * batch_size].split(batch_size)[:steps]
-    out = [(index, num_full / len(full)) for index in full if num_full > 0]
-    if num_examples % batch_size > 0:
-        out.append((perm[num_full * batch_size:], 1.))
-    return out
+if __name__ == '__main__':
+    main()

@@ -73,7 +73,7 @@ def assert_same_tensors(a, b):
     for x, y in [(a.state, b.state), (a.graphs, b.graphs),
                  ({'user': a.user_emb, 'item': a.item_emb},
                   {'user': b.user_emb, 'item': b.item_emb})]:
-        assert list(x) == list(y)
+        assert x.keys() == y.keys()
         for name in x:
             assert x[name].dtype == y[name].dtype
             assert x[name].equal(y[name]), name

@@ -244,8 +244,8 @@ class GraphDiffusion(torch.nn.Module):
                         weight = part.edge_weight(m, edge_index, weight_scale)
                     else:
                         weight = ones.expand(edge_index.size(1))
-                    edge_index[0] += start
-                    edges.append((edge_index, weight))
+                    row, col = edge_index
+                    edges.append((torch.stack([row + start, col]), weight))
                 return edges
 
             blocks = map_blocks(block, rows.num_rows, ROW_BLOCK_SIZE)

@@ -59,7 +59,7 @@ class _ItemProducts(torch.autograd.Function):
             w = low[:, m]
             gram.append((w.t() @ w).to(bias.dtype))
             weight_feat.append((w.t() @ x.to(w.dtype)).to(bias.dtype))
-            bias_feat.append(bias[:, m] @ x)
+            bias_feat.append((bias[:, m] @ x).to(bias.dtype))
         row_weight = rows.matmul(weight.flatten(1))
         return (torch.stack(gram), torch.einsum('imh,im->mh', weight, bias),
                 bias.square().sum(dim=0),

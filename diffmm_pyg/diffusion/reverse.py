@@ -181,4 +181,5 @@ class _InputNorm:
                     2 * gamma * self.row_weight) * g).sum(dim=-1)
         sq_norm = sq_norm + beta * beta * r.bias_bias + \
             2 * gamma * beta * self.row_bias + gamma * gamma * self.sq_norm
-        return sq_norm.clamp(min=0).sqrt().clamp(min=1e-12)
+        # Below its square root, whose gradient at 0 is infinite.
+        return sq_norm.clamp(min=1e-24).sqrt()

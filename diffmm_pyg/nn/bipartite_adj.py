@@ -131,8 +131,9 @@ def denoised_adjs(
     for i, modality in enumerate(modalities):
         store, generator = data[denoised_edge_type(modality)], None
         if dropout > 0:
-            generator = keyed_generator(*data.edge_dropout_key.tolist(), i,
-                                        device=store.edge_index.device)
+            # One longer than the keys of training steps.
+            key = (*data.edge_dropout_key.tolist(), i, 0)
+            generator = keyed_generator(*key, device=store.edge_index.device)
         out[modality] = BipartiteAdj.from_edge_index(
             store.edge_index, num_users, num_items, store.edge_weight, dropout,
             generator)

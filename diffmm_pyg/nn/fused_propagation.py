@@ -47,8 +47,9 @@ def fused_propagation(
     """
     h_user, h_item = _observed(conv, adj, user, item, fused_feat)
     views = []
-    for m, a in denoised_adj_dict.items():
-        inputs = [item, feat_dict[m]] if with_views else [item]
+    for m, feat in feat_dict.items():
+        a = denoised_adj_dict[m]
+        inputs = [item, feat] if with_views else [item]
         to_user = a.gather_users(conv, torch.cat(inputs, dim=-1))
         to_user = to_user.split(item.size(1), dim=-1)
         to_item = a.gather_items(conv, user)
@@ -57,7 +58,7 @@ def fused_propagation(
         h_item = h_item + weight_dict[m] * (a.scale_items(item) + to_item)
         if with_views:
             views.append((root + to_user[1],
-                          a.scale_items(feat_dict[m]) + to_item))
+                          a.scale_items(feat) + to_item))
     hidden = (h_user, h_item)
     return hidden, _layers(conv, adj, [hidden, *views], num_layers)
 

@@ -13,7 +13,9 @@ def keyed_generator(
     :obj:`key` alone, *e.g.*, on seed, epoch and step, so that any draw can
     be repeated without replaying those before it.
     """
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    # Zeros at the end of an entropy sequence do not count, its length does.
+    entropy = (len(key), *key)
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
     generator = torch.Generator(device=device)
     return generator.manual_seed(int(state) & (2**63 - 1))
 

@@ -71,8 +71,8 @@ def _row_block_topk(query: Tensor, key: Tensor, k: int,
         top = score.topk(min(k, end - start), dim=1)
         value = torch.cat([value, top.values], dim=1)
         index = torch.cat([index, top.indices + start], dim=1)
-        if value.size(1) > k:
-            value, perm = value.topk(k, dim=1)
+        if start > 0:
+            value, perm = value.topk(min(k, value.size(1)), dim=1)
             index = index.gather(1, perm)
     return value, index
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_close, generator, precision
@@ -15,22 +16,27 @@ from diffmm_pyg.utils.logsumexp import weighted_logsumexp
     block=st.sampled_from([1, 20, 2**20]),
     scale=st.sampled_from([1., 2., 10.]),
     with_bias=st.booleans(),
+    with_bound=st.booleans(),
     seed=st.integers(0, 2**31),
 )
 def test_equals_dense(dtype, num_rows, num_keys, block, scale, with_bias,
-                      seed):
+                      with_bound, seed):
     with precision(dtype), pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(logsumexp, 'MAX_BLOCK_NUMEL', block)
         g = generator(seed)
-        x = torch.randn(num_rows, 3, generator=g, requires_grad=True)
-        y = torch.randn(num_keys, 3, generator=g, requires_grad=True)
+        x = torch.randn(num_rows, 3, generator=g)
+        y = torch.randn(num_keys, 3, generator=g)
+        if with_bound:  # The product of unit vectors is at most the scale.
+            x, y = F.normalize(x), F.normalize(y)
+        x.requires_grad_(), y.requires_grad_()
         weight = torch.rand(num_rows, generator=g)
         bias = None
         if with_bias:
             bias = torch.randn(num_keys, generator=g)
             bias[1::2] = float('-inf')
-        out = weighted_logsumexp(x, y, weight, scale, bias)
         logits = scale * x @ y.t() + (0 if bias is None else bias)
+        out = weighted_logsumexp(x, y, weight, scale, bias,
+                                 scale if with_bound else None)
         expected = (weight * logits.logsumexp(dim=1)).sum()
         assert_close(out, expected)
         for a, b in zip(torch.autograd.grad(3 * out, [x, y]),
@@ -60,8 +66,7 @@ def test_one_gradient_only(index):
 
 def test_bfloat16():
     g = generator(0)
-    x, y = [torch.nn.functional.normalize(torch.randn(50, 8, generator=g))
-            for _ in range(2)]
+    x, y = [F.normalize(torch.randn(50, 8, generator=g)) for _ in range(2)]
     x.requires_grad_()
     with torch.autocast('cpu', torch.bfloat16):
         out = weighted_logsumexp(x, y, torch.ones(50), 2.)

@@ -170,7 +170,7 @@ def test_full_masks_change_nothing(double, sparse):
 def test_item_without_any_modality(double, sparse):
     problem = Problem(6, 5, 2, masked=False, seed=0)
     problem.masks = {m: torch.arange(5) != 2 for m in problem.modalities}
-    out, (user, item, views) = problem.output(sparse), problem.expected()
+    out, (user, item, _) = problem.output(sparse), problem.expected()
     assert_close(out.user, user)
     assert_close(out.item, item)
     loss = problem.model.loss(out, torch.tensor([0, 1]), torch.tensor([2, 1]),

@@ -1,0 +1,141 @@
+r"""Measures one size for `scale.py`: the phases of an epoch of the library,
+and the memory that they take.
+"""
+import argparse
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import torch
+from _fast_loop import FastLoop, choose_batches
+from _measure import describe_machine, memory, timed, watched
+from _problem import generate_data, make_config, make_model
+from torch import Tensor
+
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.diffusion.graph_diffusion import ROW_BLOCK_SIZE
+from diffmm_pyg.typing import EdgesDict
+from diffmm_pyg.utils import SparseRows
+
+# `--full-epoch` is ignored where there are more users or items than this:
+LARGE = 100_000
+# The number of users that are evaluated in a block:
+EVALUATION_BLOCK_SIZE = 4096
+
+
+def measure_size(args: argparse.Namespace, num_users: int,
+                 num_items: int) -> Dict[str, Any]:
+    r"""Returns seconds and peak memory of an epoch, by phase."""
+    config = make_config(args)
+    data = generate_data(args, num_users, num_items)
+    model = make_model(config, data[0])
+    loop = FastLoop(model, data, args.batch_size, config['training']['lr'],
+                    args.precision)
+    del data  # The loop has a copy.
+    steps: Optional[int] = args.steps
+    if args.full_epoch and max(num_users, num_items) <= LARGE:
+        steps = None
+
+    before = memory()
+    key = (args.seed, 0)
+    phases = {
+        'diffusion': _train(loop, 0, steps, key),
+        'generation': _generate(loop, steps, key),
+        'ranking': _train(loop, 1, steps, key),
+        'evaluation': _evaluate(loop, steps),
+    }
+    return {
+        'edges': loop.num_examples[1],
+        'parameters': sum(p.numel() for p in model.parameters()),
+        'phases': phases,
+        'seconds': sum(phase['seconds'] for phase in phases.values()),
+        'extrapolated': any(p['extrapolated'] for p in phases.values()),
+        'bytes_before': before,
+        'peak_bytes': max(phase['peak_bytes'] for phase in phases.values()),
+        'machine': describe_machine(args.device),
+    }
+
+
+def _train(loop: FastLoop, phase: int, steps: Optional[int],
+           key: Tuple[int, ...]) -> Dict[str, Any]:
+    fn: Callable = [loop.diffusion_step, loop.ranking_step][phase]
+    seconds, peak = 0., 0
+    if phase == 0:
+        seconds, peak = watched(loop.start_epoch, (*key, phase))
+    num = loop.num_examples[phase]
+    batches = choose_batches(num, loop.batch_size, steps)
+    fn(batches[0][0].to(loop.device), (*key, phase, 0))  # Warms up.
+    for i, (index, weight) in enumerate(batches):
+        part = watched(fn, index.to(loop.device), (*key, phase, i))
+        seconds, peak = seconds + weight * part[0], max(peak, part[1])
+    return _result(seconds, peak, len(batches), -(-num // loop.batch_size))
+
+
+def _generate(loop: FastLoop, steps: Optional[int],
+              key: Tuple[int, ...]) -> Dict[str, Any]:
+    num, block_size = loop.num_examples[0], ROW_BLOCK_SIZE
+    blocks = -(-num // block_size)
+    if steps is None or blocks <= steps:
+        return _result(*watched(loop.generate, (*key, 1)), blocks, blocks)
+    diffusion = loop.model.diffusion
+    partial = PartialGeneration(diffusion, steps * block_size)
+    diffusion.generate = partial  # type: ignore[method-assign]
+    seconds, peak = watched(loop.generate, (*key, 1))
+    seconds += partial.missing_seconds
+    return _result(seconds, peak, steps, blocks)
+
+
+def _evaluate(loop: FastLoop, steps: Optional[int]) -> Dict[str, Any]:
+    labels: Tensor = loop.labels
+    users = labels[0].unique()
+    num, block_size = users.numel(), EVALUATION_BLOCK_SIZE
+    blocks = -(-num // block_size)
+    if steps is None or blocks <= steps:
+        return _result(*watched(loop.evaluate), blocks, blocks)
+    loop.labels = labels[:, labels[0] == users[0]]
+    first = timed(loop.evaluate)
+    loop.labels = labels[:, labels[0] < users[steps * block_size]]
+    several, peak = watched(loop.evaluate)
+    seconds = several + _missing(first, several, steps * block_size, num)
+    return _result(seconds, peak, steps, blocks)
+
+
+class PartialGeneration:
+    r"""Stands in for :meth:`GraphDiffusion.generate` where that would take
+    hours: denoises the first rows, keeps what the others would have taken in
+    :obj:`missing_seconds`, and returns random edges for all.
+
+    Args:
+        diffusion (GraphDiffusion): The diffusion model.
+        num_rows (int): The number of rows that are denoised.
+    """
+    def __init__(self, diffusion: GraphDiffusion, num_rows: int):
+        self.generate, self.num_rows = diffusion.generate, num_rows
+        self.modalities = diffusion.modalities
+        self.missing_seconds = 0.
+
+    def __call__(self, rows: SparseRows, k: int, *args: Any) -> EdgesDict:
+        first, several = (
+            timed(self.generate, rows.narrow(0, num), k, *args)
+            for num in [1, self.num_rows])
+        self.missing_seconds = _missing(first, several, self.num_rows,
+                                        rows.num_rows) - first
+        row = torch.arange(rows.num_rows, device=rows.col.device)
+        row = row.repeat_interleave(k)
+        edges = torch.stack([row, torch.randint_like(row, rows.num_cols)])
+        weight = torch.ones(row.numel(), device=row.device)
+        return {m: (edges, weight) for m in self.modalities}
+
+
+def _missing(first: float, several: float, num: int, total: int) -> float:
+    # What does not depend on the number of users is in `first`.
+    return (several - first) / (num - 1) * (total - num)
+
+
+def _result(seconds: float, peak: int, timed_blocks: int,
+            blocks: int) -> Dict[str, Any]:
+    return {
+        'seconds': seconds,
+        'peak_bytes': peak,
+        'timed': timed_blocks,
+        'of': blocks,
+        'extrapolated': timed_blocks < blocks,
+    }

@@ -1,0 +1,276 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import assert_same_run, files, small_fit
+
+import diffmm_pyg
+from diffmm_pyg.cli import commands
+from diffmm_pyg.cli.data import default_root
+from diffmm_pyg.datasets import FakeMultiModalRec, hetero_data_from_folder
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.nn import DiffMM
+from diffmm_pyg.presets import load_preset
+from diffmm_pyg.runs import load
+from diffmm_pyg.training import fit
+from diffmm_pyg.utils.hyper_parameters import hyper_parameters
+
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:.*differs from the published file'),
+    pytest.mark.filterwarnings('ignore:.*have no training edge'),
+]
+
+
+def start(*args, cwd):
+    path = str(Path(diffmm_pyg.__file__).parents[1])
+    return subprocess.run([sys.executable, '-m', 'diffmm_pyg', *args],
+                          capture_output=True, text=True, cwd=cwd,
+                          env={**os.environ, 'PYTHONPATH': path})
+
+
+def test_default_job(cwd):
+    # As a user starts it, but for the number of epochs.
+    child = start('train', '--epochs', '2', cwd=cwd)
+    assert child.returncode == 0, child.stderr
+    (folder, ) = (cwd / 'runs').iterdir()
+    assert folder.name.startswith('fake-strict-20')
+    assert f"The run is in '{Path('runs') / folder.name}'" in child.stderr
+    # Where there is no terminal for a progress bar, there are lines:
+    for text in ['epoch 0: diffusion/loss ', 'epoch 1: ', 'val/recall@20 ']:
+        assert text in child.stderr
+    assert 'Traceback' not in child.stderr and 'arning' not in child.stderr
+    metrics = json.loads(child.stdout)
+    assert metrics == json.loads((folder / 'metrics.json').read_text())
+    # 20 of 300 items at random would give 0.07:
+    assert metrics['test']['recall@20'] > 0.3
+    assert list(load(str(folder)).config['data']['channels']) == [
+        'image', 'text', 'audio'
+    ]
+
+
+def test_error_in_a_process(cwd):
+    child = start('evaluate', 'nowhere', cwd=cwd)
+    assert child.returncode == 1 and child.stdout == ''
+    assert child.stderr == ("error: 'nowhere' is not a run: 'config.json' is "
+                            "missing; name a folder that 'train' wrote\n")
+
+
+def test_train_is_fit(cli, folder):
+    result = cli('train', '--data', folder, '--out', 'run', '--epochs', 3,
+                 '--seed', 4, '--diffusion-hidden-channels', 16,
+                 '--hidden-channels', 16)
+    assert result.code == 0
+    run = load('run')
+    assert json.loads(result.out) == run.metrics
+    data = hetero_data_from_folder(str(folder))
+    commands.seed_everything(4)
+    config = load_preset('strict')
+    diffusion = GraphDiffusion(10, ['image', 'text'],
+                               **{**config['diffusion'],
+                                  'hidden_channels': 16})
+    model = DiffMM(20, 10, {'image': 4, 'text': 4}, diffusion,
+                   **{**config['model'], 'hidden_channels': 16})
+    expected = small_fit(data, model, batch_size=1024, top_k=3, seed=4)
+    assert_same_run(run, expected)
+
+
+def test_same_command_same_run(cli, folder):
+    for name in ['a', 'b']:
+        assert cli('train', '--data', folder, '--out', name).code == 0
+    assert_same_run(load('a'), load('b'))
+    assert cli('train', '--data', folder, '--out', 'c', '--seed', 1).code == 0
+    assert not load('c').user_emb.equal(load('a').user_emb)
+
+
+def test_only_out_and_root_are_written_to(cli, cwd, source, tmp_path,
+                                          monkeypatch):
+    before = files(tmp_path)
+    result = cli('train', '--data', 'tiktok', '--source', source, '--root',
+                 'root', '--out', Path('deep') / 'run')
+    assert result.code == 0
+    after = files(tmp_path)
+    assert {k: after[k] for k in before} == before
+    new = {Path(k).relative_to('cwd').parts[0] for k in after.keys() - before}
+    assert new == {'root', 'deep'}
+    assert sorted(os.listdir('deep')) == ['run']
+    assert list(load('deep/run').config['data']['channels']) == [
+        'image', 'text', 'audio'
+    ]
+
+    # The same by the environment, and with some of the modalities:
+    monkeypatch.setenv('DIFFMM_DATA', str(source / 'tiktok'))
+    assert cli('train', '--data', 'tiktok', '--root', 'root', '--out', 'other',
+               '--modalities', 'audio', 'image').code == 0
+    assert list(load('other').config['data']['channels']) == [
+        'audio', 'image'
+    ]
+
+
+def test_default_root(tmp_path, monkeypatch):
+    root = Path(default_root())
+    assert root.name == 'datasets' and root.is_dir()
+    # Where the package is installed, and not in its checkout:
+    module = tmp_path / 'site' / 'diffmm_pyg' / 'cli' / 'data.py'
+    monkeypatch.setattr('diffmm_pyg.cli.data.__file__', str(module))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    assert default_root() == str(tmp_path / 'cache' / 'diffmm_pyg')
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert default_root() == str(tmp_path / '.cache' / 'diffmm_pyg')
+
+
+def test_modalities_of_the_embedded_data(cli):
+    result = cli('train', '--modalities', 'audio', '--out', 'run')
+    assert result.code == 0
+    assert load('run').config['data']['channels'] == {'audio': 32}
+
+
+VALUES = {  # Where any other value would not do.
+    'training': {'device': 'cpu', 'out': 'run', 'top_k': 9},
+    'model': {'candidates': 'unseen'},
+    'diffusion': {'time_channels': 6, 'sampler': 'softmax',
+                  'likelihood': 'multinomial', 'first_beta': 1e-3},
+}
+
+
+def other_values(fn, group):
+    r"""A value that is not the default one, for every hyper-parameter."""
+    out = {}
+    for name, option in hyper_parameters(fn).items():
+        if option.type is bool:
+            value = not option.default
+        elif option.choices:
+            value = next(v for v in option.choices if v != option.default)
+        else:
+            value = (option.default or 0) / 2 if option.type is float else 7
+        out[name] = VALUES[group].get(name, value)
+        assert out[name] != option.default
+    return out
+
+
+def to_args(values, prefix=''):
+    for name, value in values.items():
+        flag = f'{prefix}{name}'.replace('_', '-')
+        if isinstance(value, bool):
+            yield f'--{flag}' if value else f'--no-{flag}'
+        else:
+            yield from [f'--{flag}', str(value)]
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    r"""What the command line passes to :meth:`fit`."""
+    calls = []
+
+    class Stop(Exception):
+        pass
+
+    def patched(model, data, **kwargs):
+        calls.append((model, data, kwargs))
+        raise ValueError('stop')
+
+    monkeypatch.setattr(commands, 'fit', patched)
+    monkeypatch.setattr(commands, 'given_hyper_parameters', lambda *args: (
+        given(*((args[0], fit) if args[1] is patched else args[:2]),
+              *args[2:])))
+    given = sys.modules['diffmm_pyg.cli.options'].given_hyper_parameters
+    return calls
+
+
+def test_every_hyper_parameter_arrives(cli, fitted):
+    training = other_values(fit, 'training')
+    training.pop('progress')
+    model = other_values(DiffMM, 'model')
+    diffusion = other_values(GraphDiffusion, 'diffusion')
+    cli('train', *to_args(training), *to_args(model),
+        *to_args(diffusion, 'diffusion_'))
+    (built, _, kwargs), = fitted
+    assert kwargs == training
+    config = sys.modules['diffmm_pyg.runs'].describe_model(built)
+    assert config['model'] == model
+    assert config['diffusion'] == diffusion
+
+
+@pytest.mark.parametrize('preset', ['strict', 'reference'])
+def test_presets_arrive(cli, fitted, preset):
+    cli('train', '--preset', preset, '--lr', '0.5', '--no-dropout-at-test')
+    (built, _, kwargs), = fitted
+    expected = load_preset(preset)
+    assert kwargs == {
+        **expected['training'], 'epochs': 1, 'top_k': 3, 'device': 'cpu',
+        'lr': 0.5, 'out': kwargs['out']
+    }
+    assert f'fake-{preset}-' in kwargs['out']
+    config = sys.modules['diffmm_pyg.runs'].describe_model(built)
+    assert config['model'].items() >= {
+        **expected['model'], 'hidden_channels': 4, 'dropout_at_test': False
+    }.items()
+    assert config['diffusion'].items() >= {
+        **expected['diffusion'], 'hidden_channels': 8
+    }.items()
+
+
+def test_hyper_parameters_are_in_the_run(cli, folder):
+    result = cli('train', '--data', folder, '--out', 'run', '--preset',
+                 'reference', '--no-dropout-at-test', '--normalize-msi',
+                 '--diffusion-first-beta', 'none', '--reg-weight', '1e-3',
+                 '--batch-size', '17', '--diffusion-normalize', '--protocol',
+                 'paper')
+    assert result.code == 0
+    config = load('run').config
+    assert config['training']['batch_size'] == 17
+    assert config['training']['protocol'] == 'paper'
+    assert config['model']['dropout_at_test'] is False
+    assert config['model']['normalize_msi'] is True
+    assert config['model']['reg_weight'] == 1e-3
+    assert config['diffusion']['first_beta'] is None
+    assert config['diffusion']['normalize'] is True
+    assert config['model']['edge_dropout'] == 0.5  # Of the preset
+
+
+def test_help_names_every_option(cli):
+    result = cli('train', '--help')
+    assert result.code == 0
+    names = [*hyper_parameters(fit), *hyper_parameters(DiffMM),
+             *(f'diffusion_{n}' for n in hyper_parameters(GraphDiffusion))]
+    names.remove('progress')
+    for name in [*names, 'data', 'root', 'source', 'modalities', 'preset']:
+        assert f"--{name.replace('_', '-')}" in result.out
+    assert ':obj:' not in result.out and ':class:' not in result.out
+
+
+@pytest.mark.parametrize('epoch', [0, 1])
+def test_interrupt(cli, folder, tmp_path, monkeypatch, caplog, epoch):
+    loss = DiffMM.loss
+    before = files(tmp_path)
+    calls = []
+
+    def interrupted(self, *args, **kwargs):
+        calls.append(0)
+        if len(calls) == epoch + 1:
+            raise KeyboardInterrupt
+        return loss(self, *args, **kwargs)
+
+    monkeypatch.setattr(DiffMM, 'loss', interrupted)
+    with caplog.at_level(logging.WARNING, 'diffmm_pyg'):
+        result = cli('train', '--data', folder, '--epochs', 5, '--out', 'run')
+    if epoch == 0:
+        assert result.code == 130
+        assert result.err == ('error: interrupted before there was anything '
+                              'to keep\n')
+        assert files(tmp_path) == before
+    else:
+        assert result.code == 0
+        assert 'Interrupted after 1 epochs' in caplog.text
+        assert len(load('run').history) == 1
+        assert len(load('run').recommend(k=1).item) == 20
+
+
+def test_fake_is_what_python_has():
+    from diffmm_pyg.cli.data import load_data
+    for a, b in zip(load_data('fake'), FakeMultiModalRec(), strict=True):
+        assert a['item'].x_image.equal(b['item'].x_image)
