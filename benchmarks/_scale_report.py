@@ -10,7 +10,8 @@ QUANTITIES: Dict[str, Callable[[Row], float]] = {
     **{phase: lambda row, phase=phase: row['phases'][phase]['seconds']
        for phase in PHASES},
     'epoch': lambda row: row['seconds'],
-    'peak memory': lambda row: row['peak_bytes'],
+    # Of data, parameters, optimizers and the work itself:
+    'memory': lambda row: row['peak_bytes'] - row['interpreter_bytes'],
 }
 
 
@@ -77,16 +78,16 @@ def plot_scale(rows: List[Row], path: str) -> None:
             line = sorted((row for row in rows if row['items'] == items),
                           key=lambda row: row['users'])
             users = [row['users'] for row in line]
-            scale = 2**20 if name == 'peak memory' else 1
+            scale = 2**20 if name == 'memory' else 1
             ax.plot(users, [value(row) / scale for row in line],
                     color=f'C{i}', label=f'{items} items')
             for row in line:
                 hollow = row['phases'].get(name, row)['extrapolated'] and \
-                    name != 'peak memory'
+                    name != 'memory'
                 ax.plot(row['users'], value(row) / scale, 'o', color=f'C{i}',
                         fillstyle='none' if hollow else 'full')
         ax.set(xscale='log', yscale='log',
-               ylabel='MiB' if name == 'peak memory' else 'seconds per epoch')
+               ylabel='peak MiB' if name == 'memory' else 'seconds per epoch')
         fitted = ', '.join(f'{axis}^{power:.2f}' for axis, power
                            in exponents.get(name, {}).items())
         ax.set_title(f'{name}: {fitted}' if fitted else name, fontsize=10)

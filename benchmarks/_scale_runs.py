@@ -24,6 +24,7 @@ EVALUATION_BLOCK_SIZE = 4096
 def measure_size(args: argparse.Namespace, num_users: int,
                  num_items: int) -> Dict[str, Any]:
     r"""Returns seconds and peak memory of an epoch, by phase."""
+    interpreter = memory()
     config = make_config(args)
     data = generate_data(args, num_users, num_items)
     model = make_model(config, data[0])
@@ -34,7 +35,6 @@ def measure_size(args: argparse.Namespace, num_users: int,
     if args.full_epoch and max(num_users, num_items) <= LARGE:
         steps = None
 
-    before = memory()
     key = (args.seed, 0)
     phases = {
         'diffusion': _train(loop, 0, steps, key),
@@ -48,7 +48,7 @@ def measure_size(args: argparse.Namespace, num_users: int,
         'phases': phases,
         'seconds': sum(phase['seconds'] for phase in phases.values()),
         'extrapolated': any(p['extrapolated'] for p in phases.values()),
-        'bytes_before': before,
+        'interpreter_bytes': interpreter,
         'peak_bytes': max(phase['peak_bytes'] for phase in phases.values()),
         'machine': describe_machine(args.device),
     }

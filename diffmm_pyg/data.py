@@ -58,6 +58,11 @@ def check_data(data: HeteroData) -> None:
     if len(modalities(data)) == 0:
         raise DataError("data['item'] has no modality; give at least one as "
                         "data['item'].x_<modality>, of shape [num_items, F]")
+    for modality, mask in modality_masks(data).items():
+        if mask.dtype != torch.bool or list(mask.shape) != [sizes[1]]:
+            raise DataError(f"data['item'].has_{modality} must be boolean, of "
+                            f"shape [{sizes[1]}] (got {mask.dtype}, "
+                            f"{list(mask.shape)})")
     for modality, x in modality_features(data).items():
         if x.dim() != 2 or x.size(0) != sizes[1]:
             raise DataError(f"The features of modality '{modality}' have "
@@ -67,8 +72,8 @@ def check_data(data: HeteroData) -> None:
         if not finite.all():
             raise DataError(f"Row {int((~finite).nonzero()[0])} of the "
                             f"features of modality '{modality}' is NaN or "
-                            f"infinite; mend it, or mark the item as lacking "
-                            f"it in data['item'].has_{modality}")
+                            f"infinite; mend it, or set it to 0 and the item's "
+                            f"data['item'].has_{modality} to False")
 
 
 def check_edges(edge_index: Tensor, num_users: int, num_items: int,

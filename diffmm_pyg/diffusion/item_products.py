@@ -83,7 +83,7 @@ class _ItemProducts(torch.autograd.Function):
                 [grad.weight_feat[m], grad.weight_bias[m].view(-1, 1)], dim=1)
             out[:, m].addmm_(left, right.t())
             out_bias[:, m] += (w @ grad.weight_bias[m].to(w.dtype)) + \
-                x @ grad.bias_feat[m]
+                x.to(bias.dtype) @ grad.bias_feat[m]
         out.flatten(1).index_add_(0, col, grad.row_weight.flatten(1)[row])
         out_bias.index_add_(0, col, grad.row_bias[row])
         return out, out_bias, None, *[None] * len(features)

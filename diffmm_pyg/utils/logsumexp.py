@@ -43,8 +43,11 @@ class _WeightedLogSumExp(torch.autograd.Function):
                 shift = x.new_full((1, 1), bound)
             else:
                 shift = prob.amax(dim=1, keepdim=True)
+                shift.clamp_(min=torch.finfo(shift.dtype).min)
             prob = prob.sub_(shift).exp_()
+            # Where all biases are infinite, the sum is 0, as are the weights.
             norm = prob.sum(dim=1, dtype=x.dtype)
+            norm.clamp_(min=torch.finfo(norm.dtype).tiny)
             lse = norm.log() + shift.view(-1)
             total += (weight[rows] * lse).sum()
 

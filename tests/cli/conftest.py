@@ -39,10 +39,12 @@ def cwd(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cli(cwd, capsys):
+def cli(cwd, capsys, monkeypatch):
     r"""Runs a command in an empty folder; :obj:`train` with tiny settings,
-    that may be given anew.
+    that may be given anew, and without a drawing, which takes longer.
     """
+    monkeypatch.setattr('diffmm_pyg.runs.folder.plot_curves', lambda *_: None)
+
     def fn(*args):
         argv = [str(arg) for arg in args]
         if argv[:1] == ['train']:

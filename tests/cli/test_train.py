@@ -1,3 +1,4 @@
+import functools
 import json
 import logging
 import os
@@ -10,19 +11,14 @@ from small import assert_same_run, files, small_fit
 
 import diffmm_pyg
 from diffmm_pyg.cli import commands
-from diffmm_pyg.cli.data import default_root
+from diffmm_pyg.cli.data import default_root, load_data
 from diffmm_pyg.datasets import FakeMultiModalRec, hetero_data_from_folder
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset
-from diffmm_pyg.runs import load
+from diffmm_pyg.runs import describe_model, load
 from diffmm_pyg.training import fit
 from diffmm_pyg.utils.hyper_parameters import hyper_parameters
-
-pytestmark = [
-    pytest.mark.filterwarnings('ignore:.*differs from the published file'),
-    pytest.mark.filterwarnings('ignore:.*have no training edge'),
-]
 
 
 def start(*args, cwd):
@@ -33,8 +29,9 @@ def start(*args, cwd):
 
 
 def test_default_job(cwd):
-    # As a user starts it, but for the number of epochs.
-    child = start('train', '--epochs', '2', cwd=cwd)
+    # As a user starts it, but smaller.
+    child = start('train', '--epochs', '2', '--diffusion-hidden-channels',
+                  '32', cwd=cwd)
     assert child.returncode == 0, child.stderr
     (folder, ) = (cwd / 'runs').iterdir()
     assert folder.name.startswith('fake-strict-20')
@@ -43,6 +40,7 @@ def test_default_job(cwd):
     for text in ['epoch 0: diffusion/loss ', 'epoch 1: ', 'val/recall@20 ']:
         assert text in child.stderr
     assert 'Traceback' not in child.stderr and 'arning' not in child.stderr
+    assert (folder / 'curves.png').exists()
     metrics = json.loads(child.stdout)
     assert metrics == json.loads((folder / 'metrics.json').read_text())
     # 20 of 300 items at random would give 0.07:
@@ -131,7 +129,7 @@ def test_modalities_of_the_embedded_data(cli):
 
 VALUES = {  # Where any other value would not do.
     'training': {'device': 'cpu', 'out': 'run', 'top_k': 9},
-    'model': {'candidates': 'unseen'},
+    'model': {'edge_dropout': 0.25},
     'diffusion': {'time_channels': 6, 'sampler': 'softmax',
                   'likelihood': 'multinomial', 'first_beta': 1e-3},
 }
@@ -166,18 +164,12 @@ def fitted(monkeypatch):
     r"""What the command line passes to :meth:`fit`."""
     calls = []
 
-    class Stop(Exception):
-        pass
-
+    @functools.wraps(fit)  # Options are made from its signature.
     def patched(model, data, **kwargs):
-        calls.append((model, data, kwargs))
+        calls.append((model, kwargs))
         raise ValueError('stop')
 
     monkeypatch.setattr(commands, 'fit', patched)
-    monkeypatch.setattr(commands, 'given_hyper_parameters', lambda *args: (
-        given(*((args[0], fit) if args[1] is patched else args[:2]),
-              *args[2:])))
-    given = sys.modules['diffmm_pyg.cli.options'].given_hyper_parameters
     return calls
 
 
@@ -188,9 +180,9 @@ def test_every_hyper_parameter_arrives(cli, fitted):
     diffusion = other_values(GraphDiffusion, 'diffusion')
     cli('train', *to_args(training), *to_args(model),
         *to_args(diffusion, 'diffusion_'))
-    (built, _, kwargs), = fitted
+    (built, kwargs), = fitted
     assert kwargs == training
-    config = sys.modules['diffmm_pyg.runs'].describe_model(built)
+    config = describe_model(built)
     assert config['model'] == model
     assert config['diffusion'] == diffusion
 
@@ -198,14 +190,14 @@ def test_every_hyper_parameter_arrives(cli, fitted):
 @pytest.mark.parametrize('preset', ['strict', 'reference'])
 def test_presets_arrive(cli, fitted, preset):
     cli('train', '--preset', preset, '--lr', '0.5', '--no-dropout-at-test')
-    (built, _, kwargs), = fitted
+    (built, kwargs), = fitted
     expected = load_preset(preset)
     assert kwargs == {
         **expected['training'], 'epochs': 1, 'top_k': 3, 'device': 'cpu',
         'lr': 0.5, 'out': kwargs['out']
     }
     assert f'fake-{preset}-' in kwargs['out']
-    config = sys.modules['diffmm_pyg.runs'].describe_model(built)
+    config = describe_model(built)
     assert config['model'].items() >= {
         **expected['model'], 'hidden_channels': 4, 'dropout_at_test': False
     }.items()
@@ -270,7 +262,6 @@ def test_interrupt(cli, folder, tmp_path, monkeypatch, caplog, epoch):
         assert len(load('run').recommend(k=1).item) == 20
 
 
-def test_fake_is_what_python_has():
-    from diffmm_pyg.cli.data import load_data
+def test_the_embedded_data_is_that_of_python():
     for a, b in zip(load_data('fake'), FakeMultiModalRec(), strict=True):
         assert a['item'].x_image.equal(b['item'].x_image)

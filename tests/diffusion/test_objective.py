@@ -68,9 +68,10 @@ def check(dtype, likelihood, num_rows, num_items, num_modalities, num_steps,
         out = diffusion.loss(rows, features, item_emb, masks, **draws)
         elbo, msi = textbook_loss(diffusion, x0, features, item_emb, masks,
                                   draws)
-        assert_close(out['elbo'], elbo)
+        # A prediction that hits its row leaves the rounding of their norms.
+        assert_close(out['elbo'], elbo, floor=1.)
         assert_close(out['msi'], msi)
-        assert_close(out['loss'], elbo + msi)
+        assert_close(out['loss'], elbo + msi, floor=1.)
         assert not out['elbo'].requires_grad and not out['msi'].requires_grad
         assert_grads_close(out['loss'], elbo + msi,
                            diffusion.named_parameters())
@@ -152,15 +153,21 @@ def test_draws_are_those_of_the_seed(likelihood, normalize):
 
 @pytest.mark.parametrize('likelihood', ['gaussian', 'multinomial'])
 @pytest.mark.parametrize('normalize', [False, True])
-def test_bfloat16(likelihood, normalize):
+@pytest.mark.parametrize('feature_dtype', [torch.float, torch.bfloat16])
+def test_bfloat16(likelihood, normalize, feature_dtype):
     diffusion = random_diffusion(20, 2, seed=0, likelihood=likelihood,
                                  normalize=normalize)
     rows, _ = random_rows(16, 20, seed=0)
     features, item, _, draws = make_inputs(diffusion, 16, 0, False)
+    # What an encoder puts out under autocast, or features of one's own.
+    features = {m: x.to(feature_dtype) for m, x in features.items()}
     grads, losses = [], []
     for enabled in [False, True]:
         with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
-            loss = diffusion.loss(rows, features, item, **draws)['loss']
+            loss = diffusion.loss(rows, {
+                m: x if enabled else x.float()
+                for m, x in features.items()
+            }, item, **draws)['loss']
         diffusion.zero_grad()
         loss.backward()
         losses.append(loss)

@@ -69,8 +69,11 @@ def check(dtype, sampler, num_rows, num_items, num_modalities, num_steps,
     noised=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_equals_dense_sampling(dtype, sampler, **kwargs):
-    check(dtype, sampler, **kwargs)
+def test_equals_dense_sampling(dtype, sampler, num_items, **kwargs):
+    if dtype == torch.float and kwargs['normalize']:
+        # The norm of a few entries may cancel to little more than rounding.
+        num_items += 4
+    check(dtype, sampler, num_items=num_items, **kwargs)
 
 
 @pytest.mark.parametrize('sampler', SAMPLERS)

@@ -3,6 +3,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import sys
 
 import pytest
@@ -125,8 +126,7 @@ def test_what_is_no_run_is_never_replaced(run, tmp_path, overwrite):
 ])
 def test_interrupted_save(run, saved, tmp_path, monkeypatch, call, error,
                           expected):
-    folder = tmp_path / 'run'
-    save_run(run, str(folder))
+    shutil.copytree(saved, tmp_path / 'run')
     before = files(tmp_path)
     save_file, calls = safetensors.torch.save_file, []
 

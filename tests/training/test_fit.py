@@ -1,5 +1,6 @@
 import copy
 import logging
+import sys
 
 import pytest
 import torch
@@ -209,6 +210,6 @@ def test_bf16(data):
 
 
 def test_missing_extra(data, monkeypatch):
-    monkeypatch.setitem(__import__('sys').modules, 'accelerate', None)
+    monkeypatch.setitem(sys.modules, 'accelerate', None)
     with pytest.raises(MissingExtraError, match=r"pip install .*\[train\]"):
         small_fit(data)

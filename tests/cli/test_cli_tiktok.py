@@ -1,0 +1,39 @@
+import json
+import os
+
+import pytest
+from small import files, textbook_metrics
+
+from diffmm_pyg.datasets import find_files
+from diffmm_pyg.errors import DataError
+from diffmm_pyg.runs import load
+
+
+@pytest.fixture
+def tiktok():
+    if 'DIFFMM_DATA' not in os.environ:
+        pytest.skip('DIFFMM_DATA names no folder with the TikTok files')
+    try:
+        return find_files(os.environ['DIFFMM_DATA'], 'tiktok')
+    except DataError as e:
+        pytest.skip(f'DIFFMM_DATA: {e}')
+
+
+def test_tiktok(tiktok, cli, cwd, tmp_path):
+    result = cli('train', '--data', 'tiktok', '--source', tiktok,
+                 '--modalities', 'image', 'audio', '--preset', 'reference',
+                 '--protocol', 'paper', '--hidden-channels', 16,
+                 '--diffusion-hidden-channels', 16, '--top-k', 20, '--root',
+                 tmp_path / 'root', '--out', 'run')
+    assert result.code == 0
+    assert "5 of the 6130 users of 'test' have no training edge" in result.err
+    assert {name.split('/')[0] for name in files(cwd)} == {'run'}
+
+    run = load('run')
+    assert (run.num_users, run.num_items) == (9308, 6710)
+    expected = textbook_metrics(run, 'test', ['observed'], 20)
+    metrics = json.loads(result.out)
+    assert metrics['test'] == pytest.approx(expected, rel=1e-5)
+    assert json.loads(cli('evaluate', 'run').out)['test'] == metrics['test']
+    # 20 items at random would give 0.003; even one small epoch is better:
+    assert metrics['test']['recall@20'] > 0.01
