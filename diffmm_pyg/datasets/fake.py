@@ -25,8 +25,8 @@ class FakeMultiModalRec(SplitDataset):
     tenth).
 
     Args:
-        num_users (int, optional): The number of users. (default: :obj:`600`)
-        num_items (int, optional): The number of items. (default: :obj:`300`)
+        num_users (int, optional): The number of users. (default: :obj:`1000`)
+        num_items (int, optional): The number of items. (default: :obj:`1000`)
         num_blocks (int, optional): The number of blocks :math:`B`.
             (default: :obj:`10`)
         avg_degree (float, optional): The average number of interactions
@@ -51,8 +51,8 @@ class FakeMultiModalRec(SplitDataset):
     """
     def __init__(
         self,
-        num_users: int = 600,
-        num_items: int = 300,
+        num_users: int = 1000,
+        num_items: int = 1000,
         num_blocks: int = 10,
         avg_degree: float = 10.,
         feature_channels: Optional[Mapping[str, int]] = None,

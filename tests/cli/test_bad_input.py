@@ -167,7 +167,8 @@ def test_users_without_training_are_reported(cli, folder):
     (['--diffusion-num-steps', '0'], "'num_steps' must be at least 1"),
     (['--diffusion-time-channels', '3'], "'time_channels' must be .* even"),
     (['--diffusion-noise-max', '-1'], 'The noise variances must satisfy'),
-    (['--diffusion-sampler', 'softmax'], "'sampler' must be one of"),
+    (['--diffusion-likelihood', 'gaussian', '--diffusion-sampler', 'softmax'],
+     "'sampler' must be one of"),
 ])
 def test_unusable_values(cli, tmp_path, args, message):
     assert_refused(cli('train', '--out', 'run', *args), message)
@@ -204,7 +205,8 @@ def test_out_that_is_taken(cli, folder, tmp_path):
     assert_refused(cli(*train), "'run' already holds a run; name another "
                    "folder, or pass '--overwrite'")
     # A run that fails does not harm the one it was to replace:
-    assert_refused(cli(*train, '--overwrite', '--lr', '1e30'), 'The loss')
+    args = ['--overwrite', '--lr', '1e30', '--epochs', 3]
+    assert_refused(cli(*train, *args), 'The loss')
     assert_refused(cli('train', '--data', folder, '--out', folder),
                    "shop' is not empty and holds no run", 1)
     assert_refused(cli('train', '--data', folder, '--out', 'run/ids.json'),

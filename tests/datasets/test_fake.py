@@ -15,15 +15,15 @@ def test_fake_multi_modal_rec():
     assert len(dataset) == 3 and str(dataset) == 'FakeMultiModalRec(3)'
     for data in dataset:
         check_data(data)
-        assert data['user'].num_nodes == 600
-        assert data['item'].num_nodes == 300
+        assert data['user'].num_nodes == 1000
+        assert data['item'].num_nodes == 1000
         assert modalities(data) == ['image', 'text', 'audio']
-        assert data['item'].x_image.size() == (300, 64)
+        assert data['item'].x_image.size() == (1000, 64)
     # Every user can be trained on, and most have one item to find:
-    assert train[INTERACTS].edge_index[0].unique().numel() == 600
+    assert train[INTERACTS].edge_index[0].unique().numel() == 1000
     for data in [val, test]:
         user = data[INTERACTS].edge_label_index[0]
-        assert user.unique().numel() == user.numel() > 590
+        assert user.unique().numel() == user.numel() > 990
     keys = torch.cat([data[INTERACTS].edge_label_index for data in dataset], 1)
     assert keys.unique(dim=1).size(1) == keys.size(1)
 
@@ -59,12 +59,12 @@ def test_popularity_skew():
 def test_features_carry_the_blocks():
     x = FakeMultiModalRec(num_blocks=10, feature_noise=0.5)[0]['item'].x_text
     center = torch.stack([x[b::10].mean(dim=0) for b in range(10)])
-    assert (torch.cdist(x, center).argmin(dim=1) == torch.arange(300) %
+    assert (torch.cdist(x, center).argmin(dim=1) == torch.arange(1000) %
             10).all()
-    noise = x - center[torch.arange(300) % 10]
+    noise = x - center[torch.arange(1000) % 10]
     assert abs(float(noise.std()) - 0.5) < 0.02
     x = FakeMultiModalRec(num_blocks=10, feature_noise=0.)[0]['item'].x_text
-    assert x.equal(x[:10].repeat(30, 1))
+    assert x.equal(x[:10].repeat(100, 1))
 
 
 def test_sizes_and_modalities_are_free():
@@ -85,7 +85,7 @@ def test_draw_edges_takes_no_more_memory_than_edges():
 
 @pytest.mark.parametrize('kwargs', [
     dict(num_blocks=0),
-    dict(num_blocks=301),
+    dict(num_blocks=1001),
     dict(avg_degree=0.5),
     dict(interaction_noise=1.5),
 ])
@@ -96,7 +96,7 @@ def test_fake_multi_modal_rec_errors(kwargs):
 
 def test_transform_and_device():
     dataset = FakeMultiModalRec(transform=lambda data: data['item'].x_image)
-    assert dataset[1].size() == (300, 64)
+    assert dataset[1].size() == (1000, 64)
     dataset = FakeMultiModalRec()
     assert dataset.to('cpu') is dataset
     assert len(dataset[:2]) == 2
