@@ -43,8 +43,8 @@ def test_default_job(cwd):
     assert (folder / 'curves.png').exists()
     metrics = json.loads(child.stdout)
     assert metrics == json.loads((folder / 'metrics.json').read_text())
-    # 20 of 300 items at random would give 0.07:
-    assert metrics['test']['recall@20'] > 0.3
+    # 20 of 1000 items at random would give 0.02:
+    assert metrics['test']['recall@20'] > 0.1
     assert list(load(str(folder)).config['data']['channels']) == [
         'image', 'text', 'audio'
     ]

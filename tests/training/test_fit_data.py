@@ -89,11 +89,12 @@ def test_modality_masks():
 @pytest.mark.parametrize('anchor', ['main', 'modality'])
 def test_modalities(names, anchor):
     data = small_data({name: 3 for name in names})
-    run = small_fit(data, small_model(data, anchor=anchor), epochs=1)
+    model = small_model(data, anchor=anchor, k=2)
+    run = small_fit(data, model, epochs=1)
     for name in names:
         weight = run.graphs[f'denoised_{name}.edge_weight']
         edge_index = run.graphs[f'denoised_{name}.edge_index']
-        assert edge_index.size() == (2, 60) and weight.size() == (60, )
+        assert edge_index.size() == (2, 120) and weight.size() == (120, )
         assert weight.min() > 0
     assert sum(key.endswith('.edge_index') for key in run.graphs) == len(names)
     assert list(run.config['data']['channels']) == names
@@ -120,7 +121,7 @@ def test_users_and_items_without_edges(preset):
 def test_one_user_who_has_seen_all():
     data = hetero_data_from_arrays(1, 1, torch.tensor([[0], [0]]),
                                    features={'image': torch.ones(1, 1)})
-    run = small_fit(data, top_k=1)
+    run = small_fit(data, small_model(data, k=1), top_k=1)
     assert run.user_emb.isfinite().all()
     assert run.recommend(k=1).item == [[]]
 
