@@ -37,8 +37,8 @@ MODES = {  # extras, what they bring, and the command
     'test': ('test', 'accelerate safetensors matplotlib pyarrow pytest '
              'hypothesis', ['-m', 'pytest']),
 }
-# Python code that fails where something is missing or broken. Of diffmm_pyg
-# only the place counts: a mistake in its code is no fault of the environment.
+# Fails where something is missing or broken. Of diffmm_pyg only the place
+# counts: a mistake in its code is no fault of the environment.
 HEALTHY = '''
 import torch
 from importlib.util import find_spec

@@ -77,7 +77,7 @@ def _generate(loop: FastLoop, steps: Optional[int],
         return _result(*watched(loop.generate, (*key, 1)), blocks, blocks)
     diffusion = loop.model.diffusion
     partial = PartialGeneration(diffusion, steps * block_size)
-    diffusion.generate = partial  # type: ignore[method-assign]
+    diffusion.generate = partial
     seconds, peak = watched(loop.generate, (*key, 1))
     seconds += partial.missing_seconds
     return _result(seconds, peak, steps, blocks)

@@ -101,6 +101,7 @@ def measure_memory(loop: Loop) -> Dict[str, Any]:
 
     above = dict.fromkeys(PHASES, 0)
     for phase, fn, args in pieces:
+        memory()  # Gives back what the allocator kept of the piece before.
         above[phase] = max(above[phase], watched(fn, *args)[1] - before)
     return {'before': before, 'phases': above, 'above': max(above.values())}
 

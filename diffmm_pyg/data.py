@@ -72,8 +72,8 @@ def check_data(data: HeteroData) -> None:
         if not finite.all():
             raise DataError(f"Row {int((~finite).nonzero()[0])} of the "
                             f"features of modality '{modality}' is NaN or "
-                            f"infinite; mend it, or set it to 0 and the item's "
-                            f"data['item'].has_{modality} to False")
+                            f"infinite; mend it, or set it to 0 and "
+                            f"data['item'].has_{modality} to False there")
 
 
 def check_edges(edge_index: Tensor, num_users: int, num_items: int,

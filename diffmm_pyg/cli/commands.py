@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, Iterator, Sequence, Tuple
+from typing import Any, Iterator, Tuple
 
 from diffmm_pyg.cli.data import load_data
 from diffmm_pyg.cli.options import given_hyper_parameters
@@ -20,6 +20,8 @@ from diffmm_pyg.typing import ITEM, USER
 from diffmm_pyg.utils.atomic import atomic_path
 from torch_geometric import seed_everything
 
+COLUMNS = ['user', 'item', 'rank', 'score']
+
 
 def train(args: argparse.Namespace) -> None:
     r"""Trains a model and writes a run."""
@@ -29,8 +31,9 @@ def train(args: argparse.Namespace) -> None:
         given_hyper_parameters(args, GraphDiffusion, 'diffusion_'))
     training = {**config['training'], **given_hyper_parameters(args, fit)}
     name = os.path.basename(os.path.normpath(args.data))
-    training.setdefault('out', os.path.join(
-        'runs', f"{name}-{args.preset}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    if training.get('out') is None:
+        now = time.strftime('%Y%m%d-%H%M%S')
+        training['out'] = os.path.join('runs', f'{name}-{args.preset}-{now}')
     check_out(training['out'], training.get('overwrite', False))
 
     data = load_data(args.data, args.root, args.source, args.modalities)
@@ -91,7 +94,7 @@ def _rows(result: Recommendations) -> Iterator[Tuple]:
 
 def _write_csv(result: Recommendations, file: Any) -> None:
     writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['user', 'item', 'rank', 'score'])
+    writer.writerow(COLUMNS)
     writer.writerows(_rows(result))
 
 
@@ -102,9 +105,8 @@ def _write_parquet(result: Recommendations, path: str) -> None:
     except ImportError as e:
         raise MissingExtraError('pyarrow', 'parquet',
                                 'to write Parquet') from e
-    columns: Sequence[Tuple] = list(zip(*_rows(result), strict=True))
-    pq.write_table(pa.table(list(columns),
-                            names=['user', 'item', 'rank', 'score']), path)
+    columns = list(zip(*_rows(result), strict=True)) or [()] * 4
+    pq.write_table(pa.table(columns, COLUMNS), path)
 
 
 def _print_json(content: Any) -> None:

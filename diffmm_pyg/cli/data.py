@@ -38,6 +38,9 @@ def load_data(
         ConfigError: If there is no such dataset, or it has no such modality.
         DataError: If a file is missing or damaged.
     """
+    if modalities is not None and len(set(modalities)) < len(modalities):
+        raise ConfigError(f"'--modalities' names one twice "
+                          f"(got {' '.join(modalities)})")
     if data == EMBEDDED:
         return _fake(modalities)
     if data in PUBLISHED:

@@ -39,7 +39,8 @@ def add_hyper_parameters(
             kwargs.update(type=_converter(option),
                           metavar=option.type.__name__.upper())
             if len(option.choices) > 0:
-                kwargs.update(choices=option.choices, metavar=None)
+                none = [None] * option.optional
+                kwargs.update(choices=[*option.choices, *none], metavar=None)
         group.add_argument(flag, **kwargs)
 
 

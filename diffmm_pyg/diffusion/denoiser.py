@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
+from diffmm_pyg.utils.checks import check_range
+
 
 class Denoiser(torch.nn.Module):
     r"""One time-conditioned network per modality that predicts a clean row
@@ -51,8 +53,8 @@ class Denoiser(torch.nn.Module):
         normalize: bool = False,
     ):
         super().__init__()
-        if not 0 <= dropout < 1:
-            raise ValueError(f"'dropout' must lie in [0, 1) (got {dropout})")
+        check_range('hidden_channels', hidden_channels, 1)
+        check_range('dropout', dropout, 0, 1)
         if time_channels < 2 or time_channels % 2 != 0:
             raise ValueError(f"'time_channels' must be a positive even number "
                              f"(got {time_channels})")

@@ -37,8 +37,6 @@ class GraphDiffusion(torch.nn.Module):
     modality, a diffusion model over rows of interactions whose samples, of
     every row the best :math:`k`, are the edges of a new graph.
 
-    Rows go in, edges come out; that rows are users is the caller's affair.
-
     Args:
         num_items (int): The length of a row.
         modalities ([str]): The names of the modalities.
@@ -62,9 +60,19 @@ class GraphDiffusion(torch.nn.Module):
             :obj:`"direct"`. (default: :obj:`None`)
         msi_weight (float, optional): The weight :math:`\lambda_{\text{msi}}`
             of the modality-aware signal injection. (default: :obj:`0.1`)
-        num_steps, noise_scale, noise_min, noise_max, first_beta,
-            loss_weighting (optional): Arguments of
+        num_steps (int, optional): The number of steps :math:`T`.
+            (default: :obj:`5`)
+        noise_scale (float, optional): The scale of the noise.
+            (default: :obj:`0.1`)
+        noise_min (float, optional): Its smallest variance before scaling.
+            (default: :obj:`1e-4`)
+        noise_max (float, optional): Its largest variance before scaling.
+            (default: :obj:`0.02`)
+        first_beta (float, optional): What replaces the first beta, see
             :class:`~diffmm_pyg.diffusion.GaussianDiffusion`.
+            (default: :obj:`None`)
+        loss_weighting (str, optional): The weight of a timestep in the loss,
+            :obj:`"snr"` or :obj:`"uniform"`. (default: :obj:`"snr"`)
     """
     def __init__(
         self,
@@ -87,10 +95,8 @@ class GraphDiffusion(torch.nn.Module):
         super().__init__()
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
-        if sampler not in SAMPLERS[likelihood]:
-            raise ValueError(f"'sampler' must be one of "
-                             f"{SAMPLERS[likelihood]} for the {likelihood} "
-                             f"likelihood (got '{sampler}')")
+        check_choice(f'sampler of the {likelihood} likelihood', sampler,
+                     SAMPLERS[likelihood])
 
         self.likelihood = likelihood
         self.sampler = sampler

@@ -1,6 +1,7 @@
-from .folder import check_out, load, save_run
 from .from_training import describe_model, to_run
+from .load import load
 from .run import Recommendations, Run
+from .save import check_out, save_run
 
 __all__ = [
     'Recommendations',

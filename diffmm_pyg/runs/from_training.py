@@ -46,6 +46,8 @@ def to_run(
         if edge_type[1].startswith('denoised_'):
             for name in ['edge_index', 'edge_weight']:
                 graphs[f'{edge_type[1]}.{name}'] = data[edge_type][name]
+    if 'edge_dropout_key' in data:
+        graphs['edge_dropout_key'] = data.edge_dropout_key
     config = {
         'training': training,
         **describe_model(model),

@@ -1,10 +1,18 @@
-from typing import Dict
+from typing import Dict, NamedTuple, Optional, Tuple
 
-import torch
 from torch import Tensor
 
 from diffmm_pyg.nn.models import Recommender
 from torch_geometric.data import HeteroData
+
+
+class Kept(NamedTuple):
+    r"""What is kept of an epoch."""
+    epoch: int
+    value: float
+    state: Dict[str, Tensor]
+    data: HeteroData
+    embeddings: Tuple[Tensor, Tensor]
 
 
 class Best:
@@ -15,34 +23,34 @@ class Best:
         metric (str): The metric that decides; an epoch without it is better
             than those before.
     """
-    user_emb: Tensor
-    item_emb: Tensor
-    _data: HeteroData
-
     def __init__(self, metric: str):
         self.metric = metric
-        self.epoch = -1
-        self.value = float('-inf')
-        self._state: Dict[str, Tensor] = {}
+        self.kept: Optional[Kept] = None
+
+    @property
+    def epoch(self) -> int:
+        r"""The best epoch, -1 before the first one."""
+        return -1 if self.kept is None else self.kept.epoch
 
     def update(self, epoch: int, row: Dict[str, float], model: Recommender,
-               data: HeteroData, user_emb: Tensor, item_emb: Tensor) -> None:
+               data: HeteroData, embeddings: Tuple[Tensor, Tensor]) -> None:
         r"""Keeps the epoch if it is the best so far."""
-        if self.metric in row and row[self.metric] <= self.value:
+        value = row.get(self.metric, float('inf'))
+        if (self.kept is not None and self.metric in row
+                and value <= self.kept.value):
             return
-        self.epoch, self.value = epoch, row.get(self.metric, self.value)
-        self.user_emb, self.item_emb = user_emb, item_emb
-        # Copied into place: the denoisers are the larger part of the memory.
-        with torch.no_grad():
-            for name, value in model.state_dict().items():
-                if name in self._state:
-                    self._state[name].copy_(value)
-                else:
-                    self._state[name] = value.clone()
-        self._data = data.__copy__()
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        # At once, so that an interrupt cannot mix two epochs.
+        self.kept = Kept(epoch, value, state, data.__copy__(), embeddings)
 
-    def restore(self, model: Recommender, data: HeteroData) -> None:
-        r"""Sets the model and the graph back to the best epoch."""
-        model.load_state_dict(self._state)
-        for store, kept in zip(data.stores, self._data.stores, strict=True):
+    def restore(self, model: Recommender,
+                data: HeteroData) -> Tuple[Tensor, Tensor]:
+        r"""Sets the model and the graph back to the best epoch and returns
+        its embeddings.
+        """
+        assert self.kept is not None
+        model.load_state_dict(self.kept.state)
+        for store, kept in zip(data.stores, self.kept.data.stores,
+                               strict=True):
             store.update(kept)
+        return self.kept.embeddings

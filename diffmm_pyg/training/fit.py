@@ -2,19 +2,17 @@ import logging
 import math
 import time
 from contextlib import AbstractContextManager
-from typing import Any, Dict, List, Literal, Optional, Sequence
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from diffmm_pyg.data import check_data
 from diffmm_pyg.errors import ConfigError, MissingExtraError, RunError
-from diffmm_pyg.evaluation import evaluate, known_items
 from diffmm_pyg.nn.models import Phase, Recommender
 from diffmm_pyg.runs import Run, check_out, save_run, to_run
 from diffmm_pyg.training.best import Best
-from diffmm_pyg.typing import INTERACTS, ITEM, USER
+from diffmm_pyg.training.splits import Splits
 from diffmm_pyg.utils import keyed_generator
 from diffmm_pyg.utils.checks import check_choice
 from torch_geometric.data import HeteroData
@@ -80,37 +78,21 @@ def fit(
         DataError: If :obj:`data` does not hold what it must hold.
         RunError: If :obj:`out` cannot be used, or the loss is not finite.
     """
-    for name, value in [('epochs', epochs), ('batch_size', batch_size),
-                        ('patience', patience), ('top_k', top_k)]:
-        if value < 1:
-            raise ConfigError(f"'{name}' must be at least 1 (got {value})")
-    check_choice('precision', precision, ['fp32', 'bf16'])
-    check_choice('protocol', protocol, ['strict', 'paper'])
     config = dict(epochs=epochs, batch_size=batch_size, lr=lr,
                   patience=patience, top_k=top_k, seed=seed,
                   precision=precision, protocol=protocol)
+    _check_config(config)
     if out is not None:
         check_out(out, overwrite)
-    splits = _splits(data)
-    if top_k > splits['train'][ITEM].num_nodes:
-        raise ConfigError(f"'top_k' must not exceed the number of items, "
-                          f"{splits['train'][ITEM].num_nodes} (got {top_k})")
-    accelerator = _accelerator(device)
-    place = accelerator.device if device is None else torch.device(device)
-
-    model = model.to(place)
-    splits = {name: split.to(place) for name, split in splits.items()}
-    train = splits['train']
-    phases = model.phases(train)
+    splits = Splits(data, protocol, top_k)
+    accelerator, place = _accelerator(device)
+    model, splits = model.to(place), splits.to(place)
+    phases = model.phases(splits.train)
     optimizers = [
         accelerator.prepare(torch.optim.Adam(p.parameters, lr, fused=True))
         for p in phases
     ]
-    selection = 'test' if protocol == 'paper' else 'val'
-    if selection not in splits:
-        logger.warning("There is no %s split to choose the best epoch by; "
-                       "the last one is kept", selection)
-    best = Best(f'{selection}/recall@{top_k}')
+    best = Best(splits.selection_metric)
     history: List[Dict[str, float]] = []
     bar = tqdm(total=epochs, unit='epoch', disable=None if progress else True)
     try:
@@ -123,97 +105,71 @@ def fit(
                 row.update(_run_phase(
                     phase, optimizer, (seed, epoch, i), batch_size,
                     accelerator, place, precision, bar))
-            names = ['val', 'test'] if protocol == 'paper' else ['val']
-            model.eval()
-            with torch.no_grad(), _autocast(place, precision):
-                user_emb, item_emb = model.embed(train)
-            row.update({
-                f'{name}/{key}': value
-                for name in names if name in splits
-                for key, value in _evaluate(user_emb.float(), item_emb.float(),
-                                            splits, name, top_k,
-                                            protocol).items()
-            })
+            embeddings = _embed(model, splits.train, place, precision, epoch)
+            for name in splits.watched:
+                metrics = splits.evaluate(name, *embeddings)
+                row.update({f'{name}/{k}': v for k, v in metrics.items()})
             row['seconds'] = time.perf_counter() - start
             history.append(row)
-            best.update(epoch, row, model, train, user_emb.float(),
-                        item_emb.float())
+            best.update(epoch, row, model, splits.train, embeddings)
             _report(bar, row, best)
             if protocol == 'strict' and epoch - best.epoch >= patience:
                 break
     except KeyboardInterrupt:
-        if len(history) == 0:
+        if best.epoch < 0:
             raise
         logger.warning('Interrupted after %d epochs; the best one, %d, is '
                        'kept', len(history), best.epoch)
     finally:
         bar.close()
 
-    best.restore(model, train)
-    metrics: Dict[str, Any] = {
-        name: _evaluate(best.user_emb, best.item_emb, splits, name, top_k,
-                        protocol)
-        for name in ['val', 'test'] if name in splits
-    }
-    metrics.update(best_epoch=best.epoch, protocol=protocol,
-                   cold_users=_cold_users(splits))
-    labels = {name: _labels(split) for name, split in splits.items()
-              if name != 'train'}
-    run = to_run(model, train, labels, config, metrics, history, best.user_emb,
-                 best.item_emb)
+    embeddings = best.restore(model, splits.train)
+    run = to_run(model, splits.train, splits.labels, config, {
+        **{name: splits.evaluate(name, *embeddings)
+           for name in splits.labels},
+        'best_epoch': best.epoch,
+        'protocol': protocol,
+        'cold_users': splits.cold_users(),
+    }, history, *embeddings)
     if out is not None:
         save_run(run, out, overwrite)
     return run
 
 
-def _splits(data: Sequence[HeteroData]) -> Dict[str, HeteroData]:
-    splits = dict(zip(['train', 'val', 'test'], data, strict=False))
-    for split in splits.values():
-        check_data(split)
-    # Training writes generated edges to the graph, which is not to change.
-    train = splits.pop('train').clone()
-    return {'train': train, **{name: split for name, split in splits.items()
-                               if _labels(split).size(1) > 0}}
+def _check_config(config: Dict[str, Any]) -> None:
+    for name in ['epochs', 'batch_size', 'patience', 'top_k']:
+        if config[name] < 1:
+            raise ConfigError(f"'{name}' must be at least 1 "
+                              f"(got {config[name]})")
+    if not 0 <= config['lr'] < math.inf:
+        raise ConfigError(f"'lr' must be finite and not negative "
+                          f"(got {config['lr']})")
+    if config['seed'] < 0:
+        raise ConfigError(f"'seed' must not be negative "
+                          f"(got {config['seed']})")
+    check_choice('precision', config['precision'], ['fp32', 'bf16'])
+    check_choice('protocol', config['protocol'], ['strict', 'paper'])
 
 
-def _labels(split: HeteroData) -> Tensor:
-    store = split[INTERACTS]
-    edge_label_index = store.get('edge_label_index',
-                                 store.edge_index.new_empty(2, 0))
-    if 'edge_label' in store:  # `RandomLinkSplit` adds negatives.
-        edge_label_index = edge_label_index[:, store.edge_label > 0]
-    return edge_label_index
-
-
-def _evaluate(user_emb: Tensor, item_emb: Tensor,
-              splits: Dict[str, HeteroData], name: str, top_k: int,
-              protocol: str) -> Dict[str, float]:
-    train = splits['train']
-    also = None
-    if name == 'test' and protocol == 'strict' and 'val' in splits:
-        also = _labels(splits['val'])
-    exclude = known_items(train[INTERACTS].edge_index, train[USER].num_nodes,
-                          train[ITEM].num_nodes, also)
-    return evaluate(user_emb, item_emb, _labels(splits[name]), exclude,
-                    [top_k])
-
-
-def _cold_users(splits: Dict[str, HeteroData]) -> Dict[str, int]:
-    # Users that are evaluated, but have no training edge to learn from.
-    train = splits['train']
-    known = torch.zeros(train[USER].num_nodes, dtype=torch.bool,
-                        device=train[INTERACTS].edge_index.device)
-    known[train[INTERACTS].edge_index[0]] = True
-    return {name: int((~known[_labels(split)[0].unique()]).sum())
-            for name, split in splits.items() if name != 'train'}
-
-
-def _accelerator(device: Optional[str]) -> Any:
+def _accelerator(device: Optional[str]) -> Tuple[Any, torch.device]:
     try:
         from accelerate import Accelerator
     except ImportError as e:
         raise MissingExtraError('accelerate', 'train', 'to train') from e
-    return Accelerator(cpu=device is not None and device.startswith('cpu'))
+    try:
+        place = None if device is None else torch.device(device)
+    except RuntimeError as e:
+        raise ConfigError(f"'device' must be 'cpu', 'cuda' or alike "
+                          f"(got '{device}')") from e
+    if (place is not None and place.type == 'cuda'
+            and not torch.cuda.is_available()):
+        raise ConfigError(f"There is no GPU that torch can use here "
+                          f"(got device '{device}'); 'diffmm-pyg doctor' "
+                          f"shows what there is")
+    # Its state is that of the process: what differs between trainings, place
+    # and precision, is therefore not its affair.
+    accelerator = Accelerator(device_placement=False)
+    return accelerator, accelerator.device if place is None else place
 
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
@@ -247,6 +203,20 @@ def _run_phase(phase: Phase, optimizer: Any, key: Sequence[int],
                        f"epoch {key[1]}; lower 'lr' (or look for extreme "
                        f"features), and train again")
     return means
+
+
+@torch.no_grad()
+def _embed(model: Recommender, data: HeteroData, device: torch.device,
+           precision: str, epoch: int) -> Tuple[Tensor, Tensor]:
+    model.eval()
+    with _autocast(device, precision):
+        user_emb, item_emb = model.embed(data)
+    for emb in [user_emb, item_emb]:
+        if not torch.isfinite(emb).all():
+            raise RunError(f"The embeddings are not finite after epoch "
+                           f"{epoch}; lower 'lr' (or look for extreme "
+                           f"features), and train again")
+    return user_emb.float(), item_emb.float()
 
 
 def _report(bar: tqdm, row: Dict[str, float], best: Best) -> None:

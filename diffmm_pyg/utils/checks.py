@@ -10,3 +10,17 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     if value not in choices:
         raise ValueError(f"'{name}' must be one of {list(choices)} "
                          f"(got {value!r})")
+
+
+def check_range(name: str, value: float, low: float,
+                high: float = float('inf'), open_low: bool = False) -> None:
+    r"""Checks that an argument lies in :obj:`[low, high)`, or in
+    :obj:`(low, high)` if :obj:`open_low` is :obj:`True`.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if not (low < value if open_low else low <= value) or not value < high:
+        left = '(' if open_low else '['
+        raise ValueError(f"'{name}' must lie in {left}{low}, {high}) "
+                         f"(got {value})")

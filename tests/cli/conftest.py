@@ -43,7 +43,7 @@ def cli(cwd, capsys, monkeypatch):
     r"""Runs a command in an empty folder; :obj:`train` with tiny settings,
     that may be given anew, and without a drawing, which takes longer.
     """
-    monkeypatch.setattr('diffmm_pyg.runs.folder.plot_curves', lambda *_: None)
+    monkeypatch.setattr('diffmm_pyg.runs.save.plot_curves', lambda *_: None)
 
     def fn(*args):
         argv = [str(arg) for arg in args]

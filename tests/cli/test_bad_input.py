@@ -162,7 +162,7 @@ def test_users_without_training_are_reported(cli, folder):
     (['--k', '0'], r"'k' must lie in 1..\d+, the number of items"),
     (['--epochs', '0'], r"'epochs' must be at least 1 \(got 0\)"),
     (['--lr', '1e30'], "The loss of phase '.*' is not finite"),
-    (['--temperature', '0'], "'temperature' must be positive"),
+    (['--temperature', '0'], "'temperature' must lie in"),
     (['--diffusion-dropout', '1'], r"'dropout' must lie in \[0, 1\)"),
     (['--diffusion-num-steps', '0'], "'num_steps' must be at least 1"),
     (['--diffusion-time-channels', '3'], "'time_channels' must be .* even"),

@@ -59,8 +59,8 @@ def test_contents(run, saved):
     graphs = safetensors.torch.load_file(saved / 'graphs.safetensors')
     assert sorted(graphs) == [
         'denoised_image.edge_index', 'denoised_image.edge_weight',
-        'denoised_text.edge_index', 'denoised_text.edge_weight', 'observed',
-        'test', 'val'
+        'denoised_text.edge_index', 'denoised_text.edge_weight',
+        'edge_dropout_key', 'observed', 'test', 'val'
     ]
 
 
@@ -113,7 +113,7 @@ def test_what_is_no_run_is_never_replaced(run, tmp_path, overwrite):
     before = files(tmp_path)
     for name, message in [('file', 'is a file; name a folder'),
                           ('folder', 'is not empty and holds no run'),
-                          ('file/run', "file' cannot be created")]:
+                          ('file/run', "file' is no folder that can be written to")]:
         with pytest.raises(RunError, match=message):
             save_run(run, str(tmp_path / name), overwrite)
     assert files(tmp_path) == before
@@ -213,8 +213,8 @@ def test_json_that_is_no_object(damaged, name, content):
 
 
 def test_other_format(damaged):
-    with pytest.raises(RunError, match='has format 2; this version of '
-                       'diffmm_pyg reads format 1'):
+    with pytest.raises(RunError, match='is not of format 1, which this '
+                       'version of diffmm_pyg reads'):
         damaged('config.json', b'{"format": 2}')
 
 
@@ -234,5 +234,5 @@ def test_edges_out_of_range(run, damaged, change, message):
 
 def test_ids_that_do_not_fit(damaged):
     for ids in [{}, {'user': [1], 'item': list(range(40))}]:
-        with pytest.raises(RunError, match='holds 60 users but . user ids'):
+        with pytest.raises(RunError, match='not one id for each of 60 users'):
             damaged('ids.json', json.dumps(ids).encode())

@@ -16,7 +16,7 @@ from diffmm_pyg.nn.loss import bpr_loss, contrastive_loss
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
 from diffmm_pyg.typing import INTERACTS
-from diffmm_pyg.utils.checks import check_choice
+from diffmm_pyg.utils.checks import check_choice, check_range
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
@@ -131,6 +131,11 @@ class DiffMM(Recommender):
     ):
         super().__init__()
         check_choice('anchor', anchor, ['main', 'modality'])
+        check_range('hidden_channels', hidden_channels, 1)
+        check_range('num_layers', num_layers, 0)
+        check_range('temperature', temperature, 0, open_low=True)
+        check_range('weight_scale', weight_scale, 0, open_low=True)
+        check_range('edge_dropout', edge_dropout, 0, 1)
         if list(in_channels) != diffusion.modalities:
             raise ValueError(f"'in_channels' names the modalities "
                              f"{list(in_channels)}, but 'diffusion' was made "

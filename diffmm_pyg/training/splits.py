@@ -1,0 +1,105 @@
+import copy
+import logging
+from typing import Dict, List, Sequence
+
+import torch
+from torch import Tensor
+
+from diffmm_pyg.data import check_data
+from diffmm_pyg.errors import ConfigError, DataError
+from diffmm_pyg.evaluation import evaluate, known_items
+from diffmm_pyg.typing import INTERACTS, ITEM, USER
+from torch_geometric.data import HeteroData
+
+logger = logging.getLogger(__name__)
+
+
+class Splits:
+    r"""The graph to train on, and the positives to validate and to test on.
+
+    Args:
+        data (Sequence[HeteroData]): The training, validation and, optionally,
+            test graph. The training graph is copied; labels may contain
+            negatives, as those of
+            :class:`~torch_geometric.transforms.RandomLinkSplit` do.
+        protocol (str): :obj:`"strict"` or :obj:`"paper"`, see
+            :meth:`~diffmm_pyg.fit`.
+        top_k (int): The number of recommendations to evaluate.
+
+    Raises:
+        DataError: If :obj:`data` does not hold what it must hold.
+        ConfigError: If :obj:`top_k` exceeds the number of items.
+    """
+    def __init__(self, data: Sequence[HeteroData], protocol: str, top_k: int):
+        if isinstance(data, HeteroData) or len(data) == 0:
+            raise DataError(f"Training takes a sequence of graphs, for "
+                            f"training, validation and test "
+                            f"(got '{type(data).__name__}')")
+        for split in data:
+            check_data(split)
+        if top_k > data[0][ITEM].num_nodes:
+            raise ConfigError(f"'top_k' must not exceed the number of items, "
+                              f"{data[0][ITEM].num_nodes} (got {top_k})")
+        self.protocol = protocol
+        self.top_k = top_k
+        self.train = copy.copy(data[0])
+        labels = {name: positives(split) for name, split in
+                  zip(['val', 'test'], data[1:], strict=False)}
+        self.labels = {k: v for k, v in labels.items() if v.size(1) > 0}
+        if self.watched[-1:] != [self.selection]:
+            logger.warning("There is no %s split to choose the best epoch by; "
+                           "the last one is kept", self.selection)
+
+    @property
+    def selection(self) -> str:
+        r"""The split that the best epoch is chosen by."""
+        return 'test' if self.protocol == 'paper' else 'val'
+
+    @property
+    def selection_metric(self) -> str:
+        return f'{self.selection}/recall@{self.top_k}'
+
+    @property
+    def watched(self) -> List[str]:
+        r"""The splits to evaluate after every epoch."""
+        names = ['val', 'test'] if self.protocol == 'paper' else ['val']
+        return [name for name in names if name in self.labels]
+
+    def to(self, device: torch.device) -> 'Splits':
+        r"""Returns the splits on another device."""
+        out = copy.copy(self)
+        out.train = copy.copy(self.train).to(device)
+        out.labels = {k: v.to(device) for k, v in self.labels.items()}
+        return out
+
+    def evaluate(self, name: str, user_emb: Tensor,
+                 item_emb: Tensor) -> Dict[str, float]:
+        r"""Evaluates on a split. Training items are left out of the ranking,
+        and validation items at test, except under the protocol of the paper.
+        """
+        also = None
+        if name == 'test' and self.protocol == 'strict':
+            also = self.labels.get('val')
+        exclude = known_items(self.train[INTERACTS].edge_index,
+                              user_emb.size(0), item_emb.size(0), also)
+        return evaluate(user_emb, item_emb, self.labels[name], exclude,
+                        [self.top_k])
+
+    def cold_users(self) -> Dict[str, int]:
+        r"""Returns how many users of a split have no training edge."""
+        user = self.train[INTERACTS].edge_index[0]
+        known = torch.zeros(self.train[USER].num_nodes, dtype=torch.bool,
+                            device=user.device)
+        known[user] = True
+        return {name: int((~known[label[0].unique()]).sum())
+                for name, label in self.labels.items()}
+
+
+def positives(split: HeteroData) -> Tensor:
+    r"""Returns the positives :obj:`[2, N]` among the labels of a split."""
+    store = split[INTERACTS]
+    if 'edge_label_index' not in store:
+        return store.edge_index.new_empty(2, 0)
+    if 'edge_label' in store:
+        return store.edge_label_index[:, store.edge_label > 0]
+    return store.edge_label_index
