@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -69,7 +68,7 @@ def supported(torch):
 
 
 class Env:
-    r"""A virtual environment; :obj:`own` if this script may replace it."""
+    # A virtual environment; `own` if this script may replace it.
     def __init__(self):
         active = sys.prefix if sys.prefix != sys.base_prefix else None
         path = os.environ.get('DIFFMM_VENV') or active or ROOT / '.venv'
@@ -78,8 +77,7 @@ class Env:
         self.python = self.path / 'bin' / 'python'
         self.pinned = self.path / 'diffmm-torch.txt'
 
-    def ask(self, code):
-        r"""Runs Python code; returns what it prints, None if it fails."""
+    def ask(self, code):  # What Python code prints, None if it fails.
         try:
             done = subprocess.run([self.python, '-W', 'ignore', '-c', code],
                                   capture_output=True, text=True, cwd='/')
@@ -88,7 +86,7 @@ class Env:
         return done.stdout.strip() if done.returncode == 0 else None
 
     def pip(self, task, *args, needed=True, **variables):
-        r"""Runs pip with its output in a file and signs of life here."""
+        # Its output goes to a file, signs of life come here.
         say(task)
         log = self.path / f"diffmm-{re.sub('[^a-z]+', '-', task)}.log"
         path = f"{self.path / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -146,8 +144,7 @@ def page(url):
         return ''
 
 
-def binaries(cp, torch, tag):
-    r"""Returns PyG's wheel page for a torch if it has what we pin."""
+def binaries(cp, torch, tag):  # PyG's wheel page, if it has what we pin.
     url = PYG_WHEELS.format(torch, tag)
     text = page(url)
     kind = rf'[^-\s]*-{cp}-{cp}-\w*linux\w*_{platform.machine()}'
@@ -156,8 +153,7 @@ def binaries(cp, torch, tag):
     return url if all(found) else None
 
 
-def install_torch(env, cp):
-    r"""Returns version and kind of a torch, None for a broken one."""
+def install_torch(env, cp):  # Version and kind, None for a broken torch.
     # The version that pip knows, which may lack torch's own `+cu130`:
     ask = ('import importlib.metadata as m, torch; '
            'print(m.version("torch"), torch.version.cuda or "")')
@@ -191,8 +187,7 @@ def can_build(env):
     return False
 
 
-def build(env, cache):
-    r"""Builds what the cache lacks; returns the wheels, or None."""
+def build(env, cache):  # Builds what the cache lacks; wheels, or None.
     missing = [pin for pin in PINS if not (cache / pin).exists()]
     if missing and not can_build(env):
         return None
@@ -212,15 +207,13 @@ def build(env, cache):
         say(f"building {' and '.join(missing)} for this torch, once: about "
             '4 and 11 minutes on two cores')
         env.pip('installing ninja', 'install', 'ninja', needed=False)
-        # One file of theirs after the other takes no more than two cores:
-        with ThreadPoolExecutor(2 if jobs >= 4 else 1) as pool:
-            list(pool.map(wheel, missing))
+        for pin in missing:
+            wheel(pin)
     wheels = [next((cache / pin).glob('*.whl'), None) for pin in PINS]
     return wheels if all(wheels) else None
 
 
-def install_extensions(env, cp, version, tag):
-    r"""Installs torch-scatter and torch-sparse; returns if both work."""
+def install_extensions(env, cp, version, tag):  # Returns if both work.
     def install(*args):
         return env.pip('installing torch-scatter and torch-sparse', 'install',
                        '--no-deps', '--force-reinstall', *args,
@@ -243,8 +236,7 @@ def install_extensions(env, cp, version, tag):
     return False
 
 
-def install(env, mode):
-    r"""Returns if the extensions work, None for a broken environment."""
+def install(env, mode):  # If extensions work, None for a broken environment.
     cp = env.ask('import sys, pip; print("cp%d%d" % sys.version_info[:2])')
     if cp is None:
         env.create()
@@ -292,8 +284,7 @@ def main():
     if len(sys.argv) < 2 or sys.argv[1] not in MODES:
         sys.exit(__doc__)
     if sys.version_info < (3, 11):
-        die('Python 3.11 or newer is needed to run this, not '
-            f'{platform.python_version()}')
+        die(f'Python 3.11 or newer is needed, not {platform.python_version()}')
     mode, env = sys.argv[1], Env()
     try:
         if not set_up(env, mode):

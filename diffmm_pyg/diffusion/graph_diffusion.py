@@ -21,14 +21,12 @@ Candidates = Literal['all', 'unseen', 'observed']
 Weighting = Literal['binary', 'score']
 Sampler = Literal['posterior', 'softmax', 'direct']
 
-# The samplers of every likelihood, the default one first:
-SAMPLERS: Dict[str, List[Sampler]] = {
+SAMPLERS: Dict[str, List[Sampler]] = {  # The default one first.
     'gaussian': ['posterior'],
     'multinomial': ['direct', 'softmax'],
 }
 
-# The number of rows that are denoised at a time:
-ROW_BLOCK_SIZE = 2048
+ROW_BLOCK_SIZE = 2048  # The number of rows that are denoised at a time.
 
 
 class GraphDiffusion(torch.nn.Module):
@@ -95,8 +93,7 @@ class GraphDiffusion(torch.nn.Module):
         super().__init__()
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
-        check_choice(f'sampler of the {likelihood} likelihood', sampler,
-                     SAMPLERS[likelihood])
+        check_choice('sampler', sampler, SAMPLERS[likelihood])
 
         self.likelihood = likelihood
         self.sampler = sampler

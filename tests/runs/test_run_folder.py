@@ -113,7 +113,7 @@ def test_what_is_no_run_is_never_replaced(run, tmp_path, overwrite):
     before = files(tmp_path)
     for name, message in [('file', 'is a file; name a folder'),
                           ('folder', 'is not empty and holds no run'),
-                          ('file/run', "file' is no folder that can be written to")]:
+                          ('file/run', "file' is no folder that can")]:
         with pytest.raises(RunError, match=message):
             save_run(run, str(tmp_path / name), overwrite)
     assert files(tmp_path) == before
