@@ -101,8 +101,9 @@ def _evaluate(loop: FastLoop, steps: Optional[int]) -> Dict[str, Any]:
 
 class PartialGeneration:
     r"""Stands in for :meth:`GraphDiffusion.generate` where that would take
-    hours: denoises the first rows, keeps what the others would have taken in
-    :obj:`missing_seconds`, less what it took beside them, and returns random edges for all.
+    hours: denoises the first rows, keeps what the others would have taken,
+    less what else it spent, in :obj:`missing_seconds`, and returns random
+    edges for all.
 
     Args:
         diffusion (GraphDiffusion): The diffusion model.
