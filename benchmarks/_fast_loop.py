@@ -95,9 +95,9 @@ class FastLoop:
         with self._autocast():
             loss = self.phases[phase].loss(index, self.batch_size, key)['loss']
         optimizer = self.optimizers[phase]
-        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        optimizer.zero_grad()
         return loss.detach()
 
     def _autocast(self) -> AbstractContextManager:

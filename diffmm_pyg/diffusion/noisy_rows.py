@@ -112,7 +112,10 @@ class _NoisyMatmul(torch.autograd.Function):
             if block is None:
                 block = x.block(start, end)[0]
                 block = block.to(ctx.dtype)
-            out[start:end] = block.t() @ grad.to(block.dtype)
+            if block.dtype == out.dtype:
+                torch.mm(block.t(), grad, out=out[start:end])
+            else:
+                out[start:end] = block.t() @ grad.to(block.dtype)
         return None, out
 
 

@@ -42,11 +42,11 @@ def gaussian_objective(
         targets ([torch.Tensor]): The constant :math:`x_0 \mathbf{E}`, of
             shape :obj:`[N, F]`, per modality.
     """
-    p = item_products(denoiser.weight_out, denoiser.bias_out, rows, features)
     h = hidden.transpose(0, 1)  # [M, N, H]
+    p = item_products(denoiser.weight_out, denoiser.bias_out, h, rows,
+                      features)
 
-    sq_norm = ((h @ p.gram) * h).sum(dim=-1).t()  # [N, M]
-    sq_norm = sq_norm + 2 * (hidden * p.weight_bias).sum(dim=-1)
+    sq_norm = p.sq_norm.t() + 2 * (hidden * p.weight_bias).sum(dim=-1)
     inner = (hidden * p.row_weight).sum(dim=-1) + p.row_bias
     count = rows.count.view(-1, 1)
     error = sq_norm + p.bias_bias - 2 * inner + count

@@ -86,6 +86,7 @@ class BipartiteAdj(NamedTuple):
                                  sparse_sizes=size)
             adj_t.storage.rowptr()
             adj_t.storage.csr2csc()
+            adj_t.storage.colptr()
             adjs.append(adj_t)
         return cls(*adjs, *roots)
 

@@ -190,9 +190,9 @@ def _run_phase(phase: Phase, optimizer: Any, key: Sequence[int],
     for step, index in enumerate(batches):
         with _autocast(device, precision):
             losses = phase.loss(index, batch_size, (*key, step))
-        optimizer.zero_grad()
         accelerator.backward(losses['loss'])
         optimizer.step()
+        optimizer.zero_grad()  # Gradients are not to outlive their phase.
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.) + value.detach()
         bar.set_description(f'{phase.name} {step + 1}/{len(batches)}')

@@ -16,12 +16,15 @@ def test_equals_dense(dtype, num_rows, num_items, num_modalities, seed):
         rows, x0 = random_rows(num_rows, num_items, seed)
         weight = torch.randn(num_items, M, 4, generator=g, requires_grad=True)
         bias = torch.randn(num_items, M, generator=g, requires_grad=True)
+        hidden = torch.randn(M, num_rows, 4, generator=g, requires_grad=True)
         feats = [torch.randn(num_items, 3, generator=g) for _ in range(M)]
         feat = torch.stack(feats)
 
-        out = item_products(weight, bias, rows, feats)
+        # A quadratic form, or directly where there are few rows or items:
+        out = item_products(weight, bias, hidden, rows, feats)
         expected = {
-            'gram': torch.einsum('img,imh->mgh', weight, weight),
+            'sq_norm': torch.einsum('imh,mnh->mni', weight,
+                                    hidden).square().sum(dim=-1),
             'weight_bias': torch.einsum('imh,im->mh', weight, bias),
             'bias_bias': torch.einsum('im,im->m', bias, bias),
             'row_weight': torch.einsum('ni,imh->nmh', x0, weight),
@@ -33,11 +36,10 @@ def test_equals_dense(dtype, num_rows, num_items, num_modalities, seed):
         losses = [torch.zeros(()), torch.zeros(())]
         for name, value in expected.items():
             assert_close(getattr(out, name), value, what=name)
-            # Not symmetric, unlike the Gram matrix.
             factor = torch.randn(value.size(), generator=g)
             losses[0] = losses[0] + (factor * getattr(out, name)).sum()
             losses[1] = losses[1] + (factor * value).sum()
-            for p in [weight, bias]:  # Each product on its own,
+            for p in [weight, bias, hidden]:  # Each product on its own,
                 grads = [
                     torch.autograd.grad((factor * x).sum(), p,
                                         retain_graph=True, allow_unused=True,
@@ -45,7 +47,7 @@ def test_equals_dense(dtype, num_rows, num_items, num_modalities, seed):
                     for x in (getattr(out, name), value)
                 ]
                 assert_close(*grads, what=name)
-        for p in [weight, bias]:  # and all at once.
+        for p in [weight, bias, hidden]:  # and all at once.
             assert_close(*[
                 torch.autograd.grad(x, p, retain_graph=True)[0]
                 for x in losses
