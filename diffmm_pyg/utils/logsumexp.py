@@ -55,7 +55,11 @@ class _WeightedLogSumExp(torch.autograd.Function):
             if grad_x is not None:
                 grad_x[rows] = factor * (prob @ other_low)
             if grad_other is not None:
-                grad_other += prob.t() @ (factor * x[rows]).to(prob.dtype)
+                scaled = (factor * x[rows]).to(prob.dtype)
+                if prob.dtype == grad_other.dtype:
+                    grad_other.addmm_(prob.t(), scaled)
+                else:
+                    grad_other += prob.t() @ scaled
         ctx.save_for_backward(grad_x, grad_other)
         return total
 
