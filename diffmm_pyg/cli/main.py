@@ -3,14 +3,14 @@ import logging
 import sys
 import traceback
 import warnings
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional, Tuple
 
 from diffmm_pyg.cli.commands import doctor, evaluate, recommend, train
 from diffmm_pyg.cli.data import EMBEDDED
 from diffmm_pyg.cli.options import Parser, add_hyper_parameters
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn import DiffMM
-from diffmm_pyg.presets import presets
+from diffmm_pyg.presets import load_preset, presets
 from diffmm_pyg.training import fit
 
 
@@ -59,9 +59,14 @@ def _parser() -> argparse.ArgumentParser:
                      help="the hyper-parameters to start from: ours "
                      "('strict'), or those of the released code "
                      "('reference')")
-    add_hyper_parameters(sub, fit, 'training', skip=['progress'])
-    add_hyper_parameters(sub, DiffMM, 'model')
-    add_hyper_parameters(sub, GraphDiffusion, 'diffusion', 'diffusion_')
+    groups: List[Tuple[Callable, str, str]] = [
+        (fit, 'training', ''),
+        (DiffMM, 'model', ''),
+        (GraphDiffusion, 'diffusion', 'diffusion_'),
+    ]
+    for fn, title, prefix in groups:
+        values = {name: load_preset(name)[title] for name in presets()}
+        add_hyper_parameters(sub, fn, title, prefix, values, ['progress'])
 
     sub = commands.add_parser('evaluate', help='evaluate a run')
     sub.set_defaults(command=evaluate)

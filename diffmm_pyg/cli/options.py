@@ -1,6 +1,6 @@
 import argparse
 import re
-from typing import Any, Callable, Dict, NoReturn, Sequence
+from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 
 from diffmm_pyg.utils.hyper_parameters import HyperParameter, hyper_parameters
 
@@ -18,11 +18,12 @@ def add_hyper_parameters(
     fn: Callable,
     title: str,
     prefix: str = '',
+    presets: Optional[Dict[str, Dict[str, Any]]] = None,
     skip: Sequence[str] = (),
 ) -> None:
     r"""Adds one option for every hyper-parameter of a function or class, of
     the same name (behind :obj:`prefix`), type and choices. What is not given
-    does not appear in the result.
+    does not appear in the result. The help tells what the presets set it to.
     """
     group = parser.add_argument_group(title)
     texts = describe_arguments(fn)
@@ -32,7 +33,7 @@ def add_hyper_parameters(
         flag = f'--{prefix}{name}'.replace('_', '-')
         kwargs: Dict[str, Any] = dict(
             dest=f'{prefix}{name}', default=argparse.SUPPRESS,
-            help=texts.get(name, '').replace('%', '%%'))
+            help=_help(name, texts.get(name, ''), presets or {}, option))
         if option.type is bool:
             kwargs['action'] = argparse.BooleanOptionalAction
         else:
@@ -59,8 +60,19 @@ def describe_arguments(fn: Callable) -> Dict[str, str]:
     out = {}
     for name, text in zip(parts[1::2], parts[2::2], strict=True):
         text = re.sub(r':\w+:`[~.]?([^`]*)`', r'\1', text)
+        text = re.sub(r'\\(\w+)_\{\\text\{(\w+)\}\}', r'\1_\2', text)
         out[name] = ' '.join(text.split())
     return out
+
+
+def _help(name: str, text: str, presets: Dict[str, Dict[str, Any]],
+          option: HyperParameter) -> str:
+    text = re.sub(r' \(default: .*\)$', '', text)
+    values = {k: v.get(name, option.default) for k, v in presets.items()}
+    if len(set(values.values())) == 1:
+        values = {'default': next(iter(values.values()))}
+    shown = ', '.join(f'{k}: {v}' for k, v in values.items())
+    return f'{text} ({shown})'.replace('%', '%%') if shown else text
 
 
 def _converter(option: HyperParameter) -> Callable[[str], Any]:

@@ -53,8 +53,8 @@ def fit(
             a better validation recall. (default: :obj:`10`)
         top_k (int, optional): The number of recommendations that metrics are
             computed for. (default: :obj:`20`)
-        seed (int, optional): The seed of all random draws but those of the
-            initial parameters. (default: :obj:`0`)
+        seed (int, optional): The seed of all random draws (from Python, but
+            for those of the initial parameters). (default: :obj:`0`)
         device (str, optional): The device to train on; by default a GPU if
             there is one. (default: :obj:`None`)
         precision (str, optional): Whether matrix products run in single
