@@ -7,9 +7,10 @@ from typing import Dict, List, Literal, Optional, Tuple
 import torch
 from torch import Tensor
 
-from diffmm_pyg.evaluation import evaluate, known_items
+from diffmm_pyg.evaluation import evaluate
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils import SparseRows
 from torch_geometric.data import HeteroData
 
 Key = Tuple[int, ...]
@@ -78,8 +79,8 @@ class FastLoop:
         self.model.eval()
         with self._autocast():
             user, item = self.model.embed(self.train)
-        exclude = known_items(self.train[INTERACTS].edge_index, user.size(0),
-                              item.size(0))
+        exclude = SparseRows.from_edge_index(
+            self.train[INTERACTS].edge_index, user.size(0), item.size(0))
         out = evaluate(user.float(), item.float(), self.labels, exclude,
                        [self.top_k])
         self.model.train()

@@ -2,12 +2,12 @@ r"""The :class:`~torch_geometric.data.HeteroData` contract of this package:
 what :obj:`data['user']`, :obj:`data['item']` and the edges between them hold.
 """
 import hashlib
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import torch
 from torch import Tensor
 
-from diffmm_pyg.errors import DataError
+from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 from torch_geometric.data import HeteroData
 
@@ -20,8 +20,11 @@ def modalities(data: HeteroData) -> List[str]:
 
 
 def modality_features(data: HeteroData) -> Dict[str, Tensor]:
-    r"""Returns the features :math:`(|\mathcal{I}|, F_m)` of every modality."""
-    return {m: data[ITEM][f'x_{m}'] for m in modalities(data)}
+    r"""Returns the features :math:`(|\mathcal{I}|, F_m)` of every modality, in
+    the default type of :obj:`torch`.
+    """
+    dtype = torch.get_default_dtype()
+    return {m: data[ITEM][f'x_{m}'].to(dtype) for m in modalities(data)}
 
 
 def modality_masks(data: HeteroData) -> Dict[str, Tensor]:
@@ -46,14 +49,14 @@ def check_data(data: HeteroData) -> None:
     if INTERACTS not in data.edge_types or 'edge_index' not in data[INTERACTS]:
         raise DataError(f"data{list(INTERACTS)}.edge_index is missing; it "
                         f"holds the training interactions, of shape [2, E]")
-    if data[INTERACTS].edge_index.size(1) == 0:
-        raise DataError("The training split has no interaction; put at least "
-                        "one user-item pair into it")
 
     sizes = data[USER].num_nodes, data[ITEM].num_nodes
     for name in ['edge_index', 'edge_label_index']:
         if name in data[INTERACTS]:
             check_edges(data[INTERACTS][name], *sizes, name=name)
+    if data[INTERACTS].edge_index.size(1) == 0:
+        raise DataError("The training split has no interaction; put at least "
+                        "one user-item pair into it")
 
     if len(modalities(data)) == 0:
         raise DataError("data['item'] has no modality; give at least one as "
@@ -81,8 +84,12 @@ def check_edges(edge_index: Tensor, num_users: int, num_items: int,
     r"""Checks that user and item indices are within range.
 
     Raises:
-        DataError: If they are not, naming the first bad column.
+        DataError: If they are not, naming the first bad column, or if their
+            shape or type is wrong.
     """
+    if edge_index.dtype != torch.long:
+        raise DataError(f"'{name}' must be of type torch.int64 (got "
+                        f"{edge_index.dtype}); convert it with '.long()'")
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise DataError(f"'{name}' must have shape [2, E] "
                         f"(got {list(edge_index.shape)})")
@@ -95,20 +102,50 @@ def check_edges(edge_index: Tensor, num_users: int, num_items: int,
                             f"must lie in 0..{size - 1}")
 
 
-def data_hash(data: HeteroData) -> str:
-    r"""Returns a SHA-256 over node counts, training edges, labels, features
-    and masks, independent of the order of the edges and of the device.
+def check_sizes(data: HeteroData, num_users: int, num_items: int,
+                in_channels: Dict[str, int]) -> None:
+    r"""Checks that :obj:`data` has the sizes that a model was made for.
+
+    Raises:
+        ConfigError: If it has not.
     """
-    sha = hashlib.sha256()
+    channels = {m: data[ITEM][f'x_{m}'].size(1) for m in modalities(data)}
+    for name, size, expected in [
+        ('users', data[USER].num_nodes, num_users),
+        ('items', data[ITEM].num_nodes, num_items),
+        ('feature channels', channels, in_channels),
+    ]:
+        if size != expected:
+            raise ConfigError(f"The data has {size} {name}, but the model was "
+                              f"made for {expected}")
+
+
+def data_hash(data: HeteroData,
+              labels: Optional[Dict[str, Tensor]] = None) -> str:
+    r"""Returns a SHA-256 over node counts, training edges, features, masks
+    and ids of a graph, and over the positives :obj:`[2, N]` of named splits,
+    or those of the graph itself. It depends neither on the order of edges
+    nor on the device.
+    """
+    if labels is None:
+        names = {'edge_label_index'} & set(data[INTERACTS].keys())
+        labels = {name: data[INTERACTS][name] for name in names}
     sizes = data[USER].num_nodes, data[ITEM].num_nodes
-    sha.update(repr(sizes).encode())
-    for name in ['edge_index', 'edge_label_index']:
-        if name in data[INTERACTS]:
-            edge_index = data[INTERACTS][name].cpu()
-            key = (edge_index[0] * sizes[1] + edge_index[1]).sort().values
-            sha.update(name.encode() + key.numpy().tobytes())
+    parts = {'size': torch.tensor(sizes)}
+    for name, edges in [('train', data[INTERACTS].edge_index),
+                        *sorted(labels.items())]:
+        parts[name] = (edges[0] * sizes[1] + edges[1]).sort().values
+    for kind in [USER, ITEM]:
+        if 'ids' in data[kind]:
+            parts[f'{kind} ids'] = data[kind].ids
     for modality, x in modality_features(data).items():
-        sha.update(modality.encode() + x.float().cpu().numpy().tobytes())
+        parts[f'x {modality}'] = x.float()
     for modality, mask in modality_masks(data).items():
-        sha.update(modality.encode() + mask.cpu().numpy().tobytes())
+        parts[f'has {modality}'] = mask
+
+    sha = hashlib.sha256()
+    for name, value in parts.items():
+        value = value.cpu().contiguous()
+        sha.update(f'{name} {value.dtype} {list(value.shape)}'.encode())
+        sha.update(value.numpy().tobytes())
     return sha.hexdigest()

@@ -1,17 +1,15 @@
 r"""What is installed here, and how sparse products are computed on every
 device.
-
-This file is also run on its own, in a child process, where it must not need
-the package around it: so it imports nothing of it at its top.
 """
 import subprocess
 import sys
-from functools import lru_cache
 from importlib import metadata
 from platform import python_version
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
+
+from diffmm_pyg.utils import sparse_backend
 
 PACKAGES = ['torch', 'torch-geometric', 'torch-sparse', 'torch-scatter',
             'numpy', 'scipy']
@@ -21,43 +19,6 @@ EXTRAS = {
     'matplotlib': 'plots',
     'pyarrow': 'parquet',
 }
-
-
-def _multiply(device: torch.device) -> None:
-    # One product and its gradient, forward and backward kernels both:
-    from torch_sparse import SparseTensor, matmul
-
-    value = torch.tensor([2.0, 3.0], device=device, requires_grad=True)
-    index = torch.tensor([0, 1], device=device)
-    adj = SparseTensor(row=index, col=1 - index, value=value,
-                       sparse_sizes=(2, 2))
-    x = torch.tensor([[1.0], [10.0]], device=device, requires_grad=True)
-    out = matmul(adj, x)
-    grads = torch.autograd.grad(out.sum(), [value, x])
-    for name, result, expected in [('product', out, [20.0, 3.0]),
-                                   ('gradient', grads[0], [10.0, 1.0]),
-                                   ('gradient', grads[1], [3.0, 2.0])]:
-        if result.flatten().tolist() != expected:
-            raise RuntimeError(f'wrong {name}: {result.flatten().tolist()} '
-                               f'instead of {expected}')
-
-
-@lru_cache(maxsize=None)
-def _sparse_backend(device: str) -> str:
-    try:
-        _multiply(torch.device(device))
-    except (ImportError, OSError, RuntimeError, AttributeError):
-        return 'torch'
-    return 'torch-sparse'
-
-
-def sparse_backend(device: Union[str, torch.device]) -> str:
-    r"""Returns what computes sparse products on :obj:`device`:
-    :obj:`'torch-sparse'` where a small product with its gradient comes out
-    right, else :obj:`'torch'` (the package is missing, or was built for the
-    CPU alone and :obj:`device` is a GPU). Tried once per device and process.
-    """
-    return _sparse_backend(str(torch.device(device)))
 
 
 def probe_sparse_backend(device: str, timeout: float = 120.0,
@@ -70,8 +31,9 @@ def probe_sparse_backend(device: str, timeout: float = 120.0,
         timeout (float, optional): The seconds to wait for the child process.
             (default: :obj:`120.0`)
     """
-    # With `-P`, `typing.py` beside this file does not hide Python's own:
-    command = [sys.executable, '-P', '-W', 'ignore', __file__, device]
+    # With `-P`, `random.py` beside that file does not hide Python's own:
+    command = [sys.executable, '-P', '-W', 'ignore', sparse_backend.__file__,
+               device]
     try:
         child = subprocess.run(command, capture_output=True, text=True,
                                timeout=timeout)
@@ -162,7 +124,3 @@ def format_report(report: Dict[str, Any]) -> str:
               f"({entry['reason']})"
               for device, entry in report['sparse'].items()]
     return '\n'.join(lines)
-
-
-if __name__ == '__main__':
-    _multiply(torch.device(sys.argv[1]))

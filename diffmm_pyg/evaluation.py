@@ -1,4 +1,4 @@
-from typing import Dict, Optional, Sequence
+from typing import Dict, Sequence
 
 import torch
 from torch import Tensor
@@ -70,11 +70,22 @@ def evaluate(
     return {name: float(value) for name, value in metrics.compute().items()}
 
 
-def known_items(edge_index: Tensor, num_users: int, num_items: int,
-                also: Optional[Tensor] = None) -> SparseRows:
-    r"""Returns the items of every user in edges :obj:`[2, E]` and,
-    optionally, in a second set of edges.
+def unranked_items(observed: Tensor, labels: Dict[str, Tensor], name: str,
+                   protocol: str, num_users: int,
+                   num_items: int) -> SparseRows:
+    r"""Returns the items of every user that are not ranked in a split: those
+    of training and, at test, of validation, except under the protocol of the
+    paper.
+
+    Args:
+        observed (torch.Tensor): The training edges, :obj:`[2, E]`.
+        labels (Dict[str, torch.Tensor]): The positives :obj:`[2, N]` of
+            every split.
+        name (str): The split to evaluate.
+        protocol (str): :obj:`"strict"` or :obj:`"paper"`.
+        num_users (int): The number of users.
+        num_items (int): The number of items.
     """
-    if also is not None:
-        edge_index = torch.cat([edge_index, also], dim=1)
-    return SparseRows.from_edge_index(edge_index, num_users, num_items)
+    if name == 'test' and protocol == 'strict' and 'val' in labels:
+        observed = torch.cat([observed, labels['val']], dim=1)
+    return SparseRows.from_edge_index(observed, num_users, num_items)

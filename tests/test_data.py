@@ -3,12 +3,13 @@ import torch
 
 from diffmm_pyg.data import (
     check_data,
+    check_sizes,
     data_hash,
     modalities,
     modality_features,
     modality_masks,
 )
-from diffmm_pyg.errors import DataError
+from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.typing import INTERACTS
 from torch_geometric.data import HeteroData
 
@@ -32,6 +33,38 @@ def test_modalities(data):
     assert list(modality_masks(data)) == ['image']
 
 
+@pytest.mark.parametrize('dtype', [torch.half, torch.double, torch.long])
+def test_features_have_the_default_type(data, dtype):
+    expected = data['item'].x_text.clone()
+    data['item'].x_text = expected.to(dtype)
+    out = modality_features(data)['text']
+    assert out.dtype == torch.float and torch.equal(out, expected)
+    assert modality_features(data)['image'] is data['item'].x_image
+
+
+def test_features_have_the_default_type_double(double, data):
+    data['item'].x_text = data['item'].x_text.float()
+    assert modality_features(data)['text'].dtype == torch.double
+
+
+def test_features_that_overflow(data):
+    data['item'].x_text = torch.full((3, 2), 1e300, dtype=torch.double)
+    with pytest.raises(DataError, match="modality 'text' is NaN or infinite"):
+        check_data(data)
+
+
+@pytest.mark.parametrize('sizes,match', [
+    ((5, 3, {'text': 2, 'image': 5}), 'has 4 users, .* made for 5'),
+    ((4, 2, {'text': 2, 'image': 5}), 'has 3 items, .* made for 2'),
+    ((4, 3, {'text': 2, 'image': 6}), "'image': 5} feature .* 'image': 6}"),
+    ((4, 3, {'text': 2}), "'image': 5} feature channels, .* {'text': 2}"),
+])
+def test_check_sizes(data, sizes, match):
+    check_sizes(data, 4, 3, {'image': 5, 'text': 2})
+    with pytest.raises(ConfigError, match=match):
+        check_sizes(data, *sizes)
+
+
 def test_check_data(data):
     check_data(data)
 
@@ -50,6 +83,8 @@ def break_data(data, name):
         edges.edge_index[0, 1] = 4
     elif name == 'negative item':
         edges.edge_label_index[1, 0] = -1
+    elif name == 'type':
+        edges.edge_index = edges.edge_index.int()
     elif name == 'shape':
         edges.edge_index = edges.edge_index.t()
     elif name == 'no modality':
@@ -74,6 +109,7 @@ def break_data(data, name):
     ('negative item', r"Column 0 of 'edge_label_index' names item -1; item "
      r"indices must lie in 0..2"),
     ('shape', r"must have shape \[2, E\] \(got \[3, 2\]\)"),
+    ('type', "'edge_index' must be of type torch.int64 .got torch.int32"),
     ('no modality', 'no modality'),
     ('rows', r"modality 'text' have shape \[2, 2\]; there are 3 items"),
     ('dim', r"modality 'text' have shape \[3\]"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from diffmm_pyg import doctor
+from diffmm_pyg.utils import sparse_backend
 
 HAS_TORCH_SPARSE = find_spec('torch_sparse') is not None
 
@@ -27,7 +28,7 @@ def fake_torch_sparse(monkeypatch, tmp_path, code):
 def test_probe_in_a_real_child():
     backend, reason = doctor.probe_sparse_backend('cpu')
     expected = 'torch-sparse' if HAS_TORCH_SPARSE else 'torch'
-    assert backend == expected == doctor.sparse_backend('cpu')
+    assert backend == expected == sparse_backend.sparse_backend('cpu')
     if not HAS_TORCH_SPARSE:
         assert reason == "No module named 'torch_sparse'"
 
@@ -58,7 +59,7 @@ def test_a_wrong_product_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch_sparse', SimpleNamespace(
         SparseTensor=SparseTensor, matmul=matmul))
     with pytest.raises(RuntimeError, match=r'wrong product: \[2.0, 30.0\]'):
-        doctor._multiply(torch.device('cpu'))
+        sparse_backend._multiply(torch.device('cpu'))
 
 
 def test_probe_does_not_wait_for_ever(monkeypatch):
@@ -87,14 +88,14 @@ def test_sparse_backend_falls_back_and_is_tried_once(monkeypatch, error):
         calls.append(device)
         raise error('Not compiled with CUDA support')
 
-    monkeypatch.setattr(doctor, '_multiply', multiply)
-    doctor._sparse_backend.cache_clear()
+    monkeypatch.setattr(sparse_backend, '_multiply', multiply)
+    sparse_backend._sparse_backend.cache_clear()
     try:
-        assert doctor.sparse_backend('cuda:0') == 'torch'
-        assert doctor.sparse_backend(torch.device('cuda', 0)) == 'torch'
+        for device in ['cuda:0', torch.device('cuda', 0)]:
+            assert sparse_backend.sparse_backend(device) == 'torch'
         assert calls == [torch.device('cuda', 0)]
     finally:
-        doctor._sparse_backend.cache_clear()
+        sparse_backend._sparse_backend.cache_clear()
 
 
 def test_report_of_a_gpu_without_kernels(monkeypatch):

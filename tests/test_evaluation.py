@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from oracle import generator, random_rows
 
 from diffmm_pyg.errors import DataError
-from diffmm_pyg.evaluation import evaluate, known_items
+from diffmm_pyg.evaluation import evaluate, unranked_items
 from diffmm_pyg.testing import textbook
+from diffmm_pyg.utils import SparseRows
 
 KS = [1, 3, 20]
 
@@ -47,7 +48,7 @@ def test_equals_textbook(double, num_users, num_items, block_size, seed):
 def test_by_hand():
     # Scores are 5, 4, ..., 1; user 0 knows item 0, user 2 has no positive.
     user, item = torch.ones(3, 1), torch.arange(5., 0., -1).view(-1, 1)
-    exclude = known_items(torch.tensor([[0], [0]]), 3, 5)
+    exclude = SparseRows.from_edge_index(torch.tensor([[0], [0]]), 3, 5)
     labels = torch.tensor([[0, 0, 0, 1], [1, 3, 0, 4]])
     out = evaluate(user, item, labels, exclude, [2, 5])
     # User 0: items 1, 2 | 3, 4 with a hit at ranks 1 and 3 of 3 positives,
@@ -81,18 +82,24 @@ def test_order_of_items(double):
     problem.item = problem.item[perm]
     place = perm.argsort()
     problem.labels[1] = place[problem.labels[1]]
-    problem.exclude = known_items(
+    problem.exclude = SparseRows.from_edge_index(
         torch.stack([problem.exclude.row, place[problem.exclude.col]]), 9, 12)
     assert problem.metrics() == pytest.approx(out)
 
 
-def test_known_items():
+@pytest.mark.parametrize('name, protocol, masked', [
+    ('val', 'strict', False),
+    ('test', 'paper', False),
+    ('test', 'strict', True),
+])
+def test_unranked_items(name, protocol, masked):
     train = torch.tensor([[0, 2], [1, 0]])
-    val = torch.tensor([[0, 0, 1], [2, 1, 1]])
-    assert known_items(train, 3, 3).to_dense().tolist() == [
-        [0, 1, 0], [0, 0, 0], [1, 0, 0]]
-    assert known_items(train, 3, 3, also=val).to_dense().tolist() == [
-        [0, 1, 1], [0, 1, 0], [1, 0, 0]]
+    labels = {'val': torch.tensor([[0, 0, 1], [2, 1, 1]]),
+              'test': torch.tensor([[2], [2]])}
+    rows = unranked_items(train, labels, name, protocol, 3, 3)
+    assert rows.to_dense().tolist() == (
+        [[0, 1, 1], [0, 1, 0], [1, 0, 0]] if masked else
+        [[0, 1, 0], [0, 0, 0], [1, 0, 0]])
 
 
 def test_without_positives():

@@ -8,9 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from diffmm_pyg.diffusion import GraphDiffusion
-from diffmm_pyg.evaluation import evaluate, known_items
+from diffmm_pyg.evaluation import evaluate
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils import SparseRows
 from torch_geometric.data import HeteroData
 
 BATCH_SIZE = 2048
@@ -70,7 +71,8 @@ def test_no_users_times_items_matrix(data, kwargs):
                    hidden_channels=4, k=2, candidates='unseen',
                    ssl_weight=0.01 if kwargs == {} else 0.)
     data = data.clone()
-    exclude = known_items(data[INTERACTS].edge_index, NUM_USERS, NUM_ITEMS)
+    exclude = SparseRows.from_edge_index(data[INTERACTS].edge_index,
+                                         NUM_USERS, NUM_ITEMS)
     with LargestTensor() as largest:
         for i, phase in enumerate(model.phases(data)):
             phase.begin((0, 0, i))
@@ -81,5 +83,5 @@ def test_no_users_times_items_matrix(data, kwargs):
         if kwargs == {}:
             user, item = (x.detach() for x in model.embed(data))
             evaluate(user, item, data[INTERACTS].edge_label_index, exclude)
-            model.recommend(data, k=5)
+            model.recommend(k=5, data=data)
     assert largest.numel < NUM_USERS * NUM_ITEMS, largest.name

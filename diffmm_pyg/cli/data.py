@@ -2,11 +2,11 @@ import os
 from typing import Optional, Sequence
 
 from diffmm_pyg.datasets import (
-    PUBLISHED,
     FakeMultiModalRec,
     MultiModalRec,
     hetero_data_from_folder,
 )
+from diffmm_pyg.datasets.published import PUBLISHED
 from diffmm_pyg.errors import ConfigError
 from torch_geometric.data import HeteroData
 
@@ -42,7 +42,7 @@ def load_data(
         raise ConfigError(f"'--modalities' names one twice "
                           f"(got {' '.join(modalities)})")
     if data == EMBEDDED:
-        return _fake(modalities)
+        return FakeMultiModalRec(modalities=modalities)
     if data in PUBLISHED:
         source = source or os.environ.get('DIFFMM_DATA') or None
         return MultiModalRec(root or default_root(), data, source, modalities)
@@ -51,17 +51,3 @@ def load_data(
     names = ', '.join([EMBEDDED, *PUBLISHED])
     raise ConfigError(f"There is no dataset and no folder '{data}'; name one "
                       f"of {names}, or a folder with 'interactions.csv'")
-
-
-def _fake(modalities: Optional[Sequence[str]]) -> Sequence[HeteroData]:
-    data = FakeMultiModalRec()
-    if modalities is None:
-        return data
-    names = [key[2:] for key in data[0]['item'].keys()
-             if key.startswith('x_')]
-    for modality in modalities:
-        if modality not in names:
-            raise ConfigError(f"'{EMBEDDED}' has no modality '{modality}'; "
-                              f"choose among {', '.join(names)}")
-    channels = {m: data[0]['item'][f'x_{m}'].size(1) for m in modalities}
-    return FakeMultiModalRec(feature_channels=channels)

@@ -13,26 +13,34 @@ from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset, presets
 from diffmm_pyg.training import fit
 
+logger = logging.getLogger('diffmm_pyg')
+
 
 def main(argv: Optional[List[str]] = None) -> int:
     r"""Runs a command and returns its exit code: 0, 1 if it failed, 2 if an
     option is wrong, 130 if it was interrupted.
     """
+    argv = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr,
-                        format='%(message)s')
+    args.argv = argv
     # Where there is no progress bar to be seen, there are lines to be read.
-    if not sys.stderr.isatty():
-        logging.getLogger('diffmm_pyg').setLevel(logging.INFO)
-    warnings.showwarning = _show_warning
+    handler = logging.StreamHandler(sys.stderr)
+    level = logging.WARNING if sys.stderr.isatty() else logging.INFO
+    old_level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
     try:
-        args.command(args)
-    except KeyboardInterrupt:
-        _fail('interrupted before there was anything to keep', args)
-        return 130
-    except (ValueError, OSError, RuntimeError, MemoryError) as e:
-        _fail(str(e).strip().split('\n')[0] or type(e).__name__, args)
-        return 1
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            args.command(args)
+    except KeyboardInterrupt as e:
+        return _fail(str(e) or 'interrupted', args, 130)
+    except Exception as e:  # Whatever it is, it is told in one line.
+        message = str(e).strip().split('\n')[0]
+        return _fail(message or type(e).__name__, args, 1)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(old_level)
     return 0
 
 
@@ -94,10 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(message: str, args: argparse.Namespace) -> None:
+def _fail(message: str, args: argparse.Namespace, code: int) -> int:
     if args.debug:
         traceback.print_exc()
     sys.stderr.write(f'error: {message}\n')
+    return code
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:

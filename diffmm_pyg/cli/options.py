@@ -41,7 +41,9 @@ def add_hyper_parameters(
                           metavar=option.type.__name__.upper())
             if len(option.choices) > 0:
                 none = [None] * option.optional
-                kwargs.update(choices=[*option.choices, *none], metavar=None)
+                kwargs['choices'] = [*option.choices, *none]
+                shown = [str(choice).lower() for choice in kwargs['choices']]
+                kwargs['metavar'] = f"{{{','.join(shown)}}}"
         group.add_argument(flag, **kwargs)
 
 

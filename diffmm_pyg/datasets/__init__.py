@@ -6,7 +6,6 @@ from diffmm_pyg.datasets.folder import hetero_data_from_folder
 from diffmm_pyg.datasets.from_arrays import hetero_data_from_arrays
 from diffmm_pyg.datasets.ids import node_ids
 from diffmm_pyg.datasets.multimodal_rec import MultiModalRec
-from diffmm_pyg.datasets.published import PUBLISHED, find_files
 from diffmm_pyg.datasets.split import split_edges
 
 __all__ = [
@@ -17,6 +16,4 @@ __all__ = [
     'hetero_data_from_folder',
     'split_edges',
     'node_ids',
-    'find_files',
-    'PUBLISHED',
 ]

@@ -1,4 +1,4 @@
-from typing import Callable, Dict, Mapping, Optional
+from typing import Callable, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ class FakeMultiModalRec(SplitDataset):
         feature_channels (Dict[str, int], optional): The modalities and their
             number of features. (default: :obj:`{"image": 64, "text": 48,
             "audio": 32}`)
+        modalities (List[str], optional): The modalities to use, in this
+            order; their features do not depend on the choice. If set to
+            :obj:`None`, will use all of :obj:`feature_channels`.
+            (default: :obj:`None`)
         feature_noise (float, optional): The deviation of the noise, where
             that of the centres is 1. (default: :obj:`1.`)
         interaction_noise (float, optional): The share of interactions with
@@ -47,7 +51,7 @@ class FakeMultiModalRec(SplitDataset):
             every access. (default: :obj:`None`)
 
     Raises:
-        ConfigError: If a number is out of its range.
+        ConfigError: If a number is out of its range, or a modality unknown.
     """
     def __init__(
         self,
@@ -56,6 +60,7 @@ class FakeMultiModalRec(SplitDataset):
         num_blocks: int = 10,
         avg_degree: float = 10.,
         feature_channels: Optional[Mapping[str, int]] = None,
+        modalities: Optional[Sequence[str]] = None,
         feature_noise: float = 1.,
         interaction_noise: float = 0.1,
         popularity_skew: float = 0.5,
@@ -72,12 +77,20 @@ class FakeMultiModalRec(SplitDataset):
                               f"between 0 and 1")
         if feature_channels is None:
             feature_channels = {'image': 64, 'text': 48, 'audio': 32}
+        modalities = list(modalities or feature_channels)
+        for modality in modalities:
+            if modality not in feature_channels:
+                raise ConfigError(f"'fake' has no modality '{modality}'; "
+                                  f"choose among "
+                                  f"{', '.join(feature_channels)}")
 
         rng = np.random.default_rng(seed)
         edge_index = draw_edges(num_users, num_items, num_blocks, avg_degree,
                                 interaction_noise, popularity_skew, rng)
-        features = draw_features(num_items, num_blocks, feature_channels,
-                                 feature_noise, rng)
+        # All are drawn, so that those chosen are the same in every choice:
+        drawn = draw_features(num_items, num_blocks, feature_channels,
+                              feature_noise, rng)
+        features = {modality: drawn[modality] for modality in modalities}
         splits = split_edges(edge_index, seed=seed)
         self._set_splits(
             hetero_data_from_arrays(num_users, num_items, *splits,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffmm_pyg.datasets.from_arrays import Splits, hetero_data_from_arrays
+from diffmm_pyg.datasets.published import find_names
 from diffmm_pyg.datasets.raw import read_features
 from diffmm_pyg.datasets.split import split_edges
 from diffmm_pyg.datasets.tables import Table, read_table
@@ -108,6 +109,13 @@ def feature_paths(folder: str, modalities: Optional[Sequence[str]] = None,
                         f"name")
     found = [FEATURES.fullmatch(name) for name in sorted(os.listdir(folder))]
     names = [match.group(1) for match in found if match is not None]
+    published = find_names(folder)
+    if len(names) == 0 and len(published) > 0:
+        raise DataError(f"The folder '{folder}' holds no feature file "
+                        f"'features_<modality>.npy', but the files of a "
+                        f"published dataset; use --data "
+                        f"{'|'.join(published)} --source {folder} "
+                        f"(MultiModalRec(..., source='{folder}'))")
     if len(names) == 0:
         raise DataError(f"The folder '{folder}' holds no feature file; put "
                         f"one there as 'features_<modality>.npy'")

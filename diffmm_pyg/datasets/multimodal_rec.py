@@ -120,6 +120,8 @@ class MultiModalRec(SplitDataset):
             self._check_local()
         elif source is not None or self.published.downloadable:
             self.url = f"{(source or URL).rstrip('/')}/{name}"
+        else:
+            self._check_raw()
         super().__init__(self.root, transform, pre_transform,
                          force_reload=force_reload)
         self._load_or_process()
@@ -175,6 +177,18 @@ class MultiModalRec(SplitDataset):
         raise DataError(f"The file '{missing[0]}' is missing in "
                         f"'{self.local}'; {advice}")
 
+    def _check_raw(self) -> None:
+        if not all(osp.exists(path) for path in self.raw_paths):
+            raise DataError(
+                f"'{self.name}' has no stable address; get "
+                f"{', '.join(self.raw_file_names)} by the link at "
+                f"https://github.com/HKUDS/DiffMM, put them into a folder, "
+                f"and give that folder as 'source' (--source)")
+
+    def _download(self) -> None:
+        # PyG's makes `raw_dir` before there is a file to put into it.
+        self.download()
+
     def download(self) -> None:
         for name, path in zip(self.raw_file_names, self.raw_paths):
             if osp.exists(path):
@@ -182,12 +196,6 @@ class MultiModalRec(SplitDataset):
             zip_name = f'{name}.zip'
             if self.local is not None:
                 unzip_file(osp.join(self.local, zip_name), path)
-            elif self.url is None:
-                raise DataError(
-                    f"'{self.name}' has no stable address; get "
-                    f"{', '.join(self.raw_file_names)} by the link at "
-                    f"https://github.com/HKUDS/DiffMM, put them into a "
-                    f"folder, and give that folder as 'source' (--source)")
             elif zip_name in self.published.blob_ids:
                 self._download_file(zip_name, f'{path}.zip')
                 unzip_file(f'{path}.zip', path)

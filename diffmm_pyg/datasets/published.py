@@ -1,7 +1,7 @@
 r"""What is known of the datasets that the authors of DiffMM published."""
 import os.path as osp
 from dataclasses import dataclass, field
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 from diffmm_pyg.errors import DataError
 
@@ -71,3 +71,17 @@ def find_files(source: str, name: str) -> str:
         return source
     raise DataError(f"The folder '{source}' holds neither a folder '{name}' "
                     f"nor a file '{MATRICES[0]}'; give the folder that does")
+
+
+def find_names(folder: str) -> List[str]:
+    r"""Returns the names of the published datasets whose files a local folder
+    may hold.
+    """
+    names = [
+        name for name in PUBLISHED
+        if osp.isfile(osp.join(folder, name, MATRICES[0]))
+    ]
+    if osp.isfile(osp.join(folder, MATRICES[0])):
+        own = osp.basename(osp.abspath(folder))
+        names += [own] if own in PUBLISHED else list(PUBLISHED)
+    return names

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from diffmm_pyg.utils.checks import check_range
+from diffmm_pyg.utils.random import quantized_keep
 
 
 class Denoiser(torch.nn.Module):
@@ -55,6 +56,9 @@ class Denoiser(torch.nn.Module):
         super().__init__()
         check_range('hidden_channels', hidden_channels, 1)
         check_range('dropout', dropout, 0, 1)
+        if quantized_keep(dropout) == 0:
+            raise ValueError(f"'dropout' is so close to 1 that nothing would "
+                             f"be kept (got {dropout})")
         if time_channels < 2 or time_channels % 2 != 0:
             raise ValueError(f"'time_channels' must be a positive even number "
                              f"(got {time_channels})")

@@ -3,6 +3,7 @@ from typing import Dict, List, Literal, Optional, Tuple, Union, get_args
 import torch
 from torch import Tensor
 
+from diffmm_pyg.data import check_edges
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
@@ -12,7 +13,7 @@ from diffmm_pyg.diffusion.objective import (
 )
 from diffmm_pyg.diffusion.row_scores import RowScores
 from diffmm_pyg.typing import EdgesDict
-from diffmm_pyg.utils.checks import check_choice
+from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from diffmm_pyg.utils.random import keyed_generator
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from diffmm_pyg.utils.topk import map_blocks
@@ -24,6 +25,11 @@ Sampler = Literal['posterior', 'softmax', 'direct']
 SAMPLERS: Dict[str, List[Sampler]] = {  # The default one first.
     'gaussian': ['posterior'],
     'multinomial': ['direct', 'softmax'],
+}
+
+OBJECTIVES = {
+    'gaussian': gaussian_objective,
+    'multinomial': multinomial_objective,
 }
 
 ROW_BLOCK_SIZE = 2048  # The number of rows that are denoised at a time.
@@ -176,19 +182,9 @@ class GraphDiffusion(torch.nn.Module):
             feats.append(features[m].detach() * has)
             targets.append(rows.matmul(item_embedding.detach() * has))
 
-        weight = process.loss_weights[timestep]
-        if self.likelihood == 'multinomial':
-            return multinomial_objective(denoiser, hidden, rows, feats,
-                                         targets, weight / rows.num_rows,
-                                         self.msi_weight / rows.num_rows)
-        elbo, msi = gaussian_objective(denoiser, hidden, rows, feats, targets)
-        elbo = (weight.view(-1, 1) * elbo).sum(dim=1).mean()
-        msi = self.msi_weight * msi.sum(dim=1).mean()
-        return {
-            'loss': elbo + msi,
-            'elbo': elbo.detach(),
-            'msi': msi.detach(),
-        }
+        objective = OBJECTIVES[self.likelihood]
+        return objective(denoiser, hidden, rows, feats, targets,
+                         process.loss_weights[timestep], self.msi_weight)
 
     def generate(
         self,
@@ -230,9 +226,9 @@ class GraphDiffusion(torch.nn.Module):
         """
         check_choice('candidates', candidates, get_args(Candidates))
         check_choice('weighting', weighting, get_args(Weighting))
-        if not 0 < k <= rows.num_cols:
-            raise ValueError(f"'k' must lie in 1..{rows.num_cols}, the number "
-                             f"of items (got {k})")
+        check_k(k, rows.num_cols)
+        if noise_step is not None:
+            check_range('noise_step', noise_step, 0, self.process.num_steps)
 
         with torch.set_grad_enabled(differentiable):
             scores = RowScores(self, noise_step, seed)
@@ -271,6 +267,7 @@ class GraphDiffusion(torch.nn.Module):
         denoised value, or its probability under the multinomial likelihood,
         times :obj:`weight_scale`.
         """
+        check_edges(edge_index, rows.num_rows, rows.num_cols)
         perm = edge_index[0].argsort(stable=True)
         edge_index = edge_index[:, perm]
         ptr = torch.searchsorted(

@@ -3,7 +3,7 @@ r"""The training objectives of the denoisers: how far the predictions
 how far the items they name look from those of the row (modality-aware signal
 injection, MSI).
 """
-from typing import Dict, List, Tuple
+from typing import Dict, List
 
 import torch
 from torch import Tensor
@@ -23,10 +23,12 @@ def gaussian_objective(
     rows: SparseRows,
     features: List[Tensor],
     targets: List[Tensor],
-) -> Tuple[Tensor, Tensor]:
-    r"""Returns the mean squared error over items, and the MSI loss, of every
-    row and modality, both of shape :obj:`[N, M]` (Eqs. 9 and 11 of `"DiffMM"
-    <https://arxiv.org/abs/2406.11781>`_):
+    weight: Tensor,
+    msi_weight: float,
+) -> Dict[str, Tensor]:
+    r"""Returns the mean over rows, summed over modalities, of the weighted
+    mean squared error over items and of the MSI loss (Eqs. 9 and 11 of
+    `"DiffMM" <https://arxiv.org/abs/2406.11781>`_):
 
     .. math::
         \frac{1}{|\mathcal{I}|} \| x_0 - \hat{x}^m_0 \|^2 \quad \text{and}
@@ -41,6 +43,13 @@ def gaussian_objective(
             of the items, of shape :obj:`[I, F]`, per modality.
         targets ([torch.Tensor]): The constant :math:`x_0 \mathbf{E}`, of
             shape :obj:`[N, F]`, per modality.
+        weight (torch.Tensor): The weight of the error of every row, of shape
+            :obj:`[N]`.
+        msi_weight (float): The weight of the MSI loss.
+
+    Returns:
+        :obj:`loss`, and its parts :obj:`elbo` and :obj:`msi` without a
+        gradient.
     """
     h = hidden.transpose(0, 1)  # [M, N, H]
     p = item_products(denoiser.weight_out, denoiser.bias_out, h, rows,
@@ -49,11 +58,13 @@ def gaussian_objective(
     sq_norm = p.sq_norm.t() + 2 * (hidden * p.weight_bias).sum(dim=-1)
     inner = (hidden * p.row_weight).sum(dim=-1) + p.row_bias
     count = rows.count.view(-1, 1)
-    error = sq_norm + p.bias_bias - 2 * inner + count
+    error = (sq_norm + p.bias_bias - 2 * inner + count) / rows.num_cols
+    elbo = (weight.view(-1, 1) * error).sum(dim=1).mean()
 
     predicted = h @ p.weight_feat + p.bias_feat.unsqueeze(1)  # [M, N, F]
     msi = (predicted - torch.stack(targets)).square().mean(dim=-1).t()
-    return error / rows.num_cols, msi
+    msi = msi_weight * msi.sum(dim=1).mean()
+    return {'loss': elbo + msi, 'elbo': elbo.detach(), 'msi': msi.detach()}
 
 
 def multinomial_objective(
@@ -65,19 +76,13 @@ def multinomial_objective(
     weight: Tensor,
     msi_weight: float,
 ) -> Dict[str, Tensor]:
-    r"""Returns the sum over rows and modalities of the multinomial negative
-    log-likelihood :math:`- \sum_i x_{0,i} \log \mathrm{softmax}(\hat{x}^m)_i`,
-    weighted per row, and of the MSI loss, in which the prediction is the
-    expected row :math:`|x_0| \, \mathrm{softmax}(\hat{x}^m)`.
-
-    Args:
-        weight (torch.Tensor): The weight of every row, of shape :obj:`[N]`.
-        msi_weight (float): The weight of the MSI loss.
-
-    The other arguments are those of :meth:`gaussian_objective`. The result
-    holds :obj:`loss`, differentiable, and its parts :obj:`elbo` and
-    :obj:`msi`.
+    r"""Returns the mean over rows, summed over modalities, of the weighted
+    multinomial negative log-likelihood :math:`- \sum_i x_{0,i} \log
+    \mathrm{softmax}(\hat{x}^m)_i` and of the MSI loss, in which the prediction
+    is the expected row :math:`|x_0| \, \mathrm{softmax}(\hat{x}^m)`. Arguments
+    and result are those of :meth:`gaussian_objective`.
     """
+    weight, msi_weight = weight / rows.num_rows, msi_weight / rows.num_rows
     count = rows.count.to(hidden.dtype)
     chunk_size = max(1, MAX_BLOCK_NUMEL // rows.num_cols)
     loss, parts = hidden.new_zeros(()), hidden.new_zeros(2)

@@ -3,10 +3,11 @@ from typing import Dict, List, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from diffmm_pyg.doctor import sparse_backend
+from diffmm_pyg.errors import DataError
 from diffmm_pyg.transforms import bipartite_gcn_norm
 from diffmm_pyg.typing import Adj, OptTensor, SparseTensor, denoised_edge_type
 from diffmm_pyg.utils import keyed_generator
+from diffmm_pyg.utils.sparse_backend import sparse_backend
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.conv import MessagePassing
 
@@ -127,10 +128,18 @@ def denoised_adjs(
     r"""Returns the matrices of the generated edges that :obj:`data` holds.
     Entries are dropped by the key :obj:`data.edge_dropout_key`, so that they
     are the same at each call.
+
+    Raises:
+        DataError: If those of a modality are missing.
     """
     out = {}
     for i, modality in enumerate(modalities):
-        store, generator = data[denoised_edge_type(modality)], None
+        edge_type = denoised_edge_type(modality)
+        if edge_type not in data.edge_types:
+            raise DataError(f"data holds no generated edges of modality "
+                            f"'{modality}'; train first, or write some with "
+                            f"'add_denoised_edges'")
+        store, generator = data[edge_type], None
         if dropout > 0:
             # One longer than the keys of training steps.
             key = (*data.edge_dropout_key.tolist(), i, 0)

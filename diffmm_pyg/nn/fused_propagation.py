@@ -17,7 +17,8 @@ def fused_propagation(
     item: Tensor,
     feat_dict: Dict[str, Tensor],
     fused_feat: Tensor,
-    weight_dict: Dict[str, Tensor],
+    user_weight_dict: Dict[str, Tensor],
+    item_weight_dict: Dict[str, Tensor],
     num_layers: int,
     with_views: bool = True,
 ) -> Tuple[Pair, List[Pair]]:
@@ -35,8 +36,10 @@ def fused_propagation(
         feat_dict (Dict[str, torch.Tensor]): The normalized features
             :math:`(|\mathcal{I}|, F)` of every modality.
         fused_feat (torch.Tensor): Their weighted sum.
-        weight_dict (Dict[str, torch.Tensor]): The weight of every generated
-            graph in the main branch.
+        user_weight_dict (Dict[str, torch.Tensor]): The weight of every
+            generated graph in the main branch of users.
+        item_weight_dict (Dict[str, torch.Tensor]): The same of items, where
+            it may have the shape :math:`(|\mathcal{I}|, 1)`.
         num_layers (int): The number of layers.
         with_views (bool, optional): If set to :obj:`False`, leaves the
             contrastive views out. (default: :obj:`True`)
@@ -54,8 +57,9 @@ def fused_propagation(
         to_user = to_user.split(item.size(1), dim=-1)
         to_item = a.gather_items(conv, user)
         root = a.scale_users(user)
-        h_user = h_user + weight_dict[m] * (root + to_user[0])
-        h_item = h_item + weight_dict[m] * (a.scale_items(item) + to_item)
+        h_user = h_user + user_weight_dict[m] * (root + to_user[0])
+        h_item = h_item + item_weight_dict[m] * (a.scale_items(item) +
+                                                 to_item)
         if with_views:
             views.append((root + to_user[1],
                           a.scale_items(feat) + to_item))

@@ -34,19 +34,29 @@ class ModalityFusion(torch.nn.Module):
         r"""The weight of every modality; they sum up to 1."""
         return self.logits.softmax(dim=0)
 
+    def weights(
+        self,
+        mask_dict: Optional[Dict[str, Tensor]] = None,
+    ) -> Dict[str, Tensor]:
+        r"""Returns the weight of every modality: scalars, or, where items
+        lack modalities, one weight per item, of shape
+        :math:`(|\mathcal{I}|, 1)`, that is 0 where it lacks the modality.
+        """
+        weights = dict(zip(self.modalities, self.weight, strict=True))
+        if not mask_dict:
+            return weights
+        for m in self.modalities:
+            if m in mask_dict:
+                weights[m] = weights[m] * mask_dict[m].view(-1, 1)
+        # An item without any modality keeps zeros.
+        total = sum(weights.values()).clamp(min=1e-12)
+        return {m: w / total for m, w in weights.items()}
+
     def forward(self, x_dict: Dict[str, Tensor],
                 mask_dict: Optional[Dict[str, Tensor]] = None) -> Tensor:
-        weights = list(self.weight)
-        if mask_dict:
-            for i, m in enumerate(self.modalities):
-                has = mask_dict.get(m)
-                ones = torch.ones_like(x_dict[m][:, :1])
-                weights[i] = weights[i] * \
-                    (ones if has is None else has.view(-1, 1))
-            total = sum(weights).clamp(min=1e-12)
-            weights = [w / total for w in weights]
-        return sum(w * x_dict[m]
-                   for w, m in zip(weights, self.modalities, strict=True))
+        weights = self.weights(mask_dict)
+        terms = [weights[m] * x_dict[m] for m in self.modalities]
+        return sum(terms[1:], terms[0])
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({self.modalities})'

@@ -15,6 +15,7 @@ from diffmm_pyg.nn.models import Recommender
 from diffmm_pyg.runs.run import Run
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 from diffmm_pyg.utils.hyper_parameters import hyper_parameters
+from diffmm_pyg.utils.sparse_backend import sparse_backend
 from torch_geometric.data import HeteroData
 
 
@@ -27,6 +28,7 @@ def to_run(
     history: List[Dict[str, float]],
     user_emb: Tensor,
     item_emb: Tensor,
+    origin: Dict[str, Any],
 ) -> Run:
     r"""Collects what a training leaves into a run, on the CPU.
 
@@ -40,6 +42,7 @@ def to_run(
         history ([Dict]): Losses and metrics of every epoch.
         user_emb (torch.Tensor): The embeddings :math:`(|\mathcal{U}|, F)`.
         item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
+        origin (Dict): What else is to be known of where the run comes from.
     """
     graphs = {'observed': data[INTERACTS].edge_index, **labels}
     for edge_type in data.edge_types:
@@ -56,7 +59,12 @@ def to_run(
             'num_items': data[ITEM].num_nodes,
             'channels': {m: x.size(1)
                          for m, x in modality_features(data).items()},
-            'hash': data_hash(data),
+            'hash': data_hash(data, labels),
+        },
+        'origin': {
+            **origin,
+            'device': str(user_emb.device),
+            'sparse_backend': sparse_backend(user_emb.device),
         },
         'versions': versions(),
     }

@@ -42,7 +42,7 @@ def load(folder: str) -> Run:
         raise _damaged(folder, 'embeddings.safetensors', 'unequal widths')
     for name in {'observed', 'val', 'test'} & {'observed', *graphs}:
         _check_edges(folder, name, graphs.get(name), sizes)
-    return Run(
+    run = Run(
         config,
         _read_json(folder, 'metrics.json'),
         _read_history(folder, 'history.csv'),
@@ -52,6 +52,8 @@ def load(folder: str) -> Run:
         embeddings[ITEM],
         ids,
     )
+    run.folder = folder
+    return run
 
 
 def _damaged(folder: str, name: str, reason: Any) -> RunError:

@@ -49,6 +49,20 @@ def check_out(folder: str, overwrite: bool = False) -> None:
                        f"another one for the run")
 
 
+def free_folder(folder: str) -> str:
+    r"""Returns :obj:`folder`, or, where another run has taken it meanwhile, a
+    name beside it.
+    """
+    out, number = folder, 0
+    while os.path.isdir(out) and len(os.listdir(out)) > 0:
+        number += 1
+        out = f'{os.path.normpath(folder)}-{number}'
+    if number > 0:
+        logger.warning("'%s' was taken during the training; the run goes to "
+                       "'%s'", folder, out)
+    return out
+
+
 def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
     r"""Writes a run to a folder: :obj:`config.json`, :obj:`metrics.json`,
     :obj:`history.csv`, :obj:`ids.json`, the parameters
@@ -84,7 +98,8 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
             plot_curves(run.history, os.path.join(partial, 'curves.png'))
         except MissingExtraError as e:
             logger.warning('curves.png was not drawn: %s', e)
-        _replace(partial, folder)
+        _replace(partial, folder, overwrite)
+        run.folder = folder
     except (OSError, safetensors.SafetensorError) as e:
         reason = getattr(e, 'strerror', None) or str(e).split('\n')[0]
         raise RunError(f"The run could not be written to '{folder}' "
@@ -115,9 +130,9 @@ def _write_history(history: List[Dict[str, float]], path: str) -> None:
         writer.writerows(history)
 
 
-def _replace(partial: str, folder: str) -> None:
-    if not os.path.isdir(folder):
-        os.rename(partial, folder)
+def _replace(partial: str, folder: str, overwrite: bool) -> None:
+    if not (overwrite and os.path.isdir(folder)):
+        os.rename(partial, folder)  # Fails where there is a run by now.
         return
     old = f'{partial}.old'
     os.rename(folder, old)

@@ -1,5 +1,6 @@
-from .fit import fit
+from .fit import check_config, fit
 
 __all__ = [
+    'check_config',
     'fit',
 ]

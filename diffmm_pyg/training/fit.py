@@ -10,11 +10,12 @@ from tqdm import tqdm
 
 from diffmm_pyg.errors import ConfigError, MissingExtraError, RunError
 from diffmm_pyg.nn.models import Phase, Recommender
-from diffmm_pyg.runs import Run, check_out, save_run, to_run
+from diffmm_pyg.runs import Run, check_out, free_folder, save_run, to_run
 from diffmm_pyg.training.best import Best
 from diffmm_pyg.training.splits import Splits
 from diffmm_pyg.utils import keyed_generator
 from diffmm_pyg.utils.checks import check_choice
+from diffmm_pyg.utils.interrupt import uninterrupted
 from torch_geometric.data import HeteroData
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def fit(
     out: Optional[str] = None,
     overwrite: bool = False,
     progress: bool = True,
+    origin: Optional[Dict[str, Any]] = None,
 ) -> Run:
     r"""Trains a recommender and returns the run, with the parameters and
     graphs of its best epoch.
@@ -72,6 +74,8 @@ def fit(
             :obj:`out` is replaced. (default: :obj:`False`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
+        origin (Dict, optional): What the run is to record of where it comes
+            from. (default: :obj:`None`)
 
     Raises:
         ConfigError: If an argument has no usable value.
@@ -81,7 +85,7 @@ def fit(
     config = dict(epochs=epochs, batch_size=batch_size, lr=lr,
                   patience=patience, top_k=top_k, seed=seed,
                   precision=precision, protocol=protocol)
-    _check_config(config)
+    check_config(config)
     if out is not None:
         check_out(out, overwrite)
     splits = Splits(data, protocol, top_k)
@@ -117,35 +121,43 @@ def fit(
                 break
     except KeyboardInterrupt:
         if best.epoch < 0:
-            raise
+            raise KeyboardInterrupt(
+                'interrupted before there was anything to keep') from None
         logger.warning('Interrupted after %d epochs; the best one, %d, is '
                        'kept', len(history), best.epoch)
     finally:
         bar.close()
 
-    embeddings = best.restore(model, splits.train)
-    run = to_run(model, splits.train, splits.labels, config, {
-        **{name: splits.evaluate(name, *embeddings)
-           for name in splits.labels},
-        'best_epoch': best.epoch,
-        'protocol': protocol,
-        'cold_users': splits.cold_users(),
-    }, history, *embeddings)
-    if out is not None:
-        save_run(run, out, overwrite)
+    with uninterrupted():
+        embeddings = best.restore(model, splits.train)
+        model.data = splits.train
+        run = to_run(model, splits.train, splits.labels, config, {
+            **{name: splits.evaluate(name, *embeddings)
+               for name in splits.labels},
+            'best_epoch': best.epoch,
+            'protocol': protocol,
+            'cold_users': splits.cold_users(),
+        }, history, *embeddings, origin or {})
+        if out is not None:
+            save_run(run, out if overwrite else free_folder(out), overwrite)
     return run
 
 
-def _check_config(config: Dict[str, Any]) -> None:
+def check_config(config: Dict[str, Any]) -> None:
+    r"""Checks arguments of :meth:`fit`, by name.
+
+    Raises:
+        ConfigError: If one of them has no usable value.
+    """
     for name in ['epochs', 'batch_size', 'patience', 'top_k']:
-        if config[name] < 1:
-            raise ConfigError(f"'{name}' must be at least 1 "
+        if not 1 <= config[name] < 2**31:
+            raise ConfigError(f"'{name}' must lie in 1..{2**31 - 1} "
                               f"(got {config[name]})")
     if not 0 <= config['lr'] < math.inf:
         raise ConfigError(f"'lr' must be finite and not negative "
                           f"(got {config['lr']})")
-    if config['seed'] < 0:
-        raise ConfigError(f"'seed' must not be negative "
+    if not 0 <= config['seed'] < 2**32:
+        raise ConfigError(f"'seed' must lie in 0..{2**32 - 1} "
                           f"(got {config['seed']})")
     check_choice('precision', config['precision'], ['fp32', 'bf16'])
     check_choice('protocol', config['protocol'], ['strict', 'paper'])
@@ -156,19 +168,23 @@ def _accelerator(device: Optional[str]) -> Tuple[Any, torch.device]:
         from accelerate import Accelerator
     except ImportError as e:
         raise MissingExtraError('accelerate', 'train', 'to train') from e
+    if device is not None and device.split(':')[0] not in ['cpu', 'cuda']:
+        raise ConfigError(f"'device' must be 'cpu', 'cuda' or 'cuda:N' "
+                          f"(got '{device}')")
+    place = None
     try:
-        place = None if device is None else torch.device(device)
-    except RuntimeError as e:
-        raise ConfigError(f"'device' must be 'cpu', 'cuda' or alike "
-                          f"(got '{device}')") from e
-    if (place is not None and place.type == 'cuda'
-            and not torch.cuda.is_available()):
-        raise ConfigError(f"There is no GPU that torch can use here "
-                          f"(got device '{device}'); 'diffmm-pyg doctor' "
-                          f"shows what there is")
+        if device is not None:
+            place = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as e:
+        raise ConfigError(f"There is no device '{device}' that torch can use "
+                          f"here; 'diffmm-pyg doctor' shows what there "
+                          f"is") from e
     # Its state is that of the process: what differs between trainings, place
     # and precision, is therefore not its affair.
     accelerator = Accelerator(device_placement=False)
+    if accelerator.num_processes > 1:
+        raise ConfigError(f"A training is one process; start it without "
+                          f"'torchrun' (got {accelerator.num_processes})")
     return accelerator, accelerator.device if place is None else place
 
 

@@ -7,9 +7,11 @@ from torch import Tensor
 
 from diffmm_pyg.data import check_data
 from diffmm_pyg.errors import ConfigError, DataError
-from diffmm_pyg.evaluation import evaluate, known_items
+from diffmm_pyg.evaluation import evaluate, unranked_items
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
+from diffmm_pyg.utils import SparseRows
 from torch_geometric.data import HeteroData
+from torch_geometric.utils import coalesce
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +41,15 @@ class Splits:
             check_data(split)
         if top_k > data[0][ITEM].num_nodes:
             raise ConfigError(f"'top_k' must not exceed the number of items, "
-                              f"{data[0][ITEM].num_nodes} (got {top_k})")
+                              f"{data[0][ITEM].num_nodes} (got {top_k}); "
+                              f"lower it ('--top-k')")
         self.protocol = protocol
         self.top_k = top_k
+        self._unranked: Dict[str, SparseRows] = {}
+        # `RandomLinkSplit` may set edges aside that are labels only.
         self.train = copy.copy(data[0])
+        self.train[INTERACTS].edge_index = coalesce(torch.cat(
+            [data[0][INTERACTS].edge_index, positives(data[0])], dim=1))
         labels = {name: positives(split) for name, split in
                   zip(['val', 'test'], data[1:], strict=False)}
         self.labels = {k: v for k, v in labels.items() if v.size(1) > 0}
@@ -68,22 +75,20 @@ class Splits:
     def to(self, device: torch.device) -> 'Splits':
         r"""Returns the splits on another device."""
         out = copy.copy(self)
+        out._unranked = {}
         out.train = copy.copy(self.train).to(device)
         out.labels = {k: v.to(device) for k, v in self.labels.items()}
         return out
 
     def evaluate(self, name: str, user_emb: Tensor,
                  item_emb: Tensor) -> Dict[str, float]:
-        r"""Evaluates on a split. Training items are left out of the ranking,
-        and validation items at test, except under the protocol of the paper.
-        """
-        also = None
-        if name == 'test' and self.protocol == 'strict':
-            also = self.labels.get('val')
-        exclude = known_items(self.train[INTERACTS].edge_index,
-                              user_emb.size(0), item_emb.size(0), also)
-        return evaluate(user_emb, item_emb, self.labels[name], exclude,
-                        [self.top_k])
+        r"""Evaluates on a split."""
+        if name not in self._unranked:
+            self._unranked[name] = unranked_items(
+                self.train[INTERACTS].edge_index, self.labels, name,
+                self.protocol, user_emb.size(0), item_emb.size(0))
+        return evaluate(user_emb, item_emb, self.labels[name],
+                        self._unranked[name], [self.top_k])
 
     def cold_users(self) -> Dict[str, int]:
         r"""Returns how many users of a split have no training edge."""
@@ -100,6 +105,7 @@ def positives(split: HeteroData) -> Tensor:
     store = split[INTERACTS]
     if 'edge_label_index' not in store:
         return store.edge_index.new_empty(2, 0)
+    edge_label_index = store.edge_label_index
     if 'edge_label' in store:
-        return store.edge_label_index[:, store.edge_label > 0]
-    return store.edge_label_index
+        edge_label_index = edge_label_index[:, store.edge_label > 0]
+    return coalesce(edge_label_index)

@@ -1,17 +1,22 @@
 import os
 import os.path as osp
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Iterator
 
 
 @contextmanager
 def atomic_path(path: str) -> Iterator[str]:
     r"""Yields the path of an empty temporary file beside :obj:`path`, which
-    takes the place of :obj:`path` when the block ends, and is removed when
-    the block is left by an exception (:obj:`KeyboardInterrupt` included).
+    takes the place of :obj:`path` when the block ends. When the block is left
+    by an exception (:obj:`KeyboardInterrupt` included), the temporary file is
+    removed, and so are the folders that were made for it.
     """
     folder, name = osp.split(osp.abspath(path))
+    made, parent = [], folder
+    while not osp.exists(parent):
+        made.append(parent)
+        parent = osp.dirname(parent)
     os.makedirs(folder, exist_ok=True)
     fd, tmp = tempfile.mkstemp(prefix=f'.{name}.', suffix='.tmp', dir=folder)
     os.close(fd)
@@ -26,4 +31,7 @@ def atomic_path(path: str) -> Iterator[str]:
         os.replace(tmp, path)
     except BaseException:
         os.remove(tmp)
+        with suppress(OSError):  # There is something else in one by now.
+            for parent in made:
+                os.rmdir(parent)
         raise

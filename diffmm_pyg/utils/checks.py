@@ -1,5 +1,7 @@
 from typing import Any, Sequence
 
+from diffmm_pyg.errors import ConfigError
+
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     r"""Checks that an argument has one of the values that it may have.
@@ -24,3 +26,14 @@ def check_range(name: str, value: float, low: float,
         left = '(' if open_low else '['
         raise ValueError(f"'{name}' must lie in {left}{low}, {high}) "
                          f"(got {value})")
+
+
+def check_k(k: int, num_items: int) -> None:
+    r"""Checks that there are :obj:`k` items to choose.
+
+    Raises:
+        ConfigError: If there are not.
+    """
+    if not 0 < k <= num_items:
+        raise ConfigError(f"'k' must lie in 1..{num_items}, the number of "
+                          f"items (got {k})")

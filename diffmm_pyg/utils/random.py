@@ -24,7 +24,7 @@ def dropout_mask(num_rows: int, num_cols: int, p: float,
                  generator: torch.Generator) -> Tensor:
     r"""Draws a boolean mask of shape :obj:`[num_rows, num_cols]` that is
     :obj:`False` with probability :obj:`p`, rounded to a multiple of
-    :math:`2^{-15}`.
+    :math:`2^{-16}`.
 
     Every 64 random bits decide four entries, which takes an eighth of the
     time of a Bernoulli draw.

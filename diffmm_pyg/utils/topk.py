@@ -4,6 +4,7 @@ from typing import Callable, List, Optional, Tuple, TypeVar
 import torch
 from torch import Tensor
 
+from diffmm_pyg.utils.checks import check_k
 from diffmm_pyg.utils.sparse_rows import SparseRows
 
 T = TypeVar('T')
@@ -40,8 +41,7 @@ def inner_product_topk(
           indices :obj:`[N, k]` they belong to. Where fewer than :obj:`k` keys
           are left, values are :math:`-\infty` and indices arbitrary.
     """
-    if not 0 < k <= key.size(0):
-        raise ValueError(f"'k' must lie in 1..{key.size(0)} (got {k})")
+    check_k(k, key.size(0))
     rows = max(1, MAX_BLOCK_NUMEL // min(block_size, key.size(0)))
 
     def topk(start: int, end: int) -> Tuple[Tensor, Tensor]:
@@ -56,6 +56,8 @@ def inner_product_topk(
 def _row_block_topk(query: Tensor, key: Tensor, k: int,
                     bias: Optional[Tensor], exclude: Optional[SparseRows],
                     block_size: int) -> Tuple[Tensor, Tensor]:
+    if exclude is not None:
+        row, col = exclude.edge_index
     value = query.new_empty(query.size(0), 0)
     index = query.new_empty(query.size(0), 0, dtype=torch.long)
     for start in range(0, key.size(0), block_size):
@@ -65,7 +67,6 @@ def _row_block_topk(query: Tensor, key: Tensor, k: int,
         else:
             score = torch.addmm(bias[start:end], query, key[start:end].t())
         if exclude is not None:
-            row, col = exclude.edge_index
             mask = (col >= start) & (col < end)
             score[row[mask], col[mask] - start] = float('-inf')
         top = score.topk(min(k, end - start), dim=1)

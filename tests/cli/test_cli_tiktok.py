@@ -4,7 +4,7 @@ import os
 import pytest
 from small import files, textbook_metrics
 
-from diffmm_pyg.datasets import find_files
+from diffmm_pyg.datasets.published import find_files
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.runs import load
 

@@ -116,7 +116,7 @@ def test_integer_ids_in_parquet(cli, run):
 
 @pytest.mark.parametrize('args, message', [
     (['recommend', 'run', '--users', '3', 'x'],
-     "There is no user 'x' in this run (1 of 2 given ids are unknown)"),
+     "There is no user 'x' (1 of 2 given ids are unknown)"),
     (['recommend', 'run', '--k', '41'], "'k' must lie in 1..40, the number"),
     (['evaluate', 'run', '--k', '5', '41'], "'k' must lie in 1..40"),
     (['evaluate', 'run', '--k', '0'], "'k' must lie in 1..40"),

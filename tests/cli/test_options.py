@@ -41,7 +41,7 @@ def test_modality_named_twice(cli, cwd):
 def test_no_gpu(cli, cwd):
     result = cli('train', '--device', 'cuda')
     assert result.code == 1
-    assert 'There is no GPU' in result.err.splitlines()[-1]
+    assert "There is no device 'cuda'" in result.err.splitlines()[-1]
     assert os.listdir(cwd) == []
 
 

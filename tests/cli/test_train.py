@@ -166,7 +166,9 @@ def fitted(monkeypatch):
 
     @functools.wraps(fit)  # Options are made from its signature.
     def patched(model, data, **kwargs):
-        calls.append((model, kwargs))
+        assert kwargs['origin'].keys() == {'data', 'preset', 'command'}
+        calls.append((model, {k: v for k, v in kwargs.items()
+                              if k != 'origin'}))
         raise ValueError('stop')
 
     monkeypatch.setattr(commands, 'fit', patched)

@@ -75,6 +75,20 @@ def test_sizes_and_modalities_are_free():
     assert dataset[0][INTERACTS].edge_index[0].unique().numel() == 7
 
 
+@pytest.mark.parametrize('channels', [None, {'image': 3, 'text': 2, 'b': 1}])
+def test_chosen_modalities_do_not_depend_on_the_others(channels):
+    kwargs = dict(feature_channels=channels)
+    every = FakeMultiModalRec(**kwargs)[0]['item']
+    for names in [['text'], ['text', 'image']]:
+        data = FakeMultiModalRec(**kwargs, modalities=names)[0]
+        assert modalities(data) == names
+        for name in names:
+            assert data['item'][f'x_{name}'].equal(every[f'x_{name}'])
+    choices = ', '.join(channels or ['image', 'text', 'audio'])
+    with pytest.raises(ConfigError, match=f"'c'; choose among {choices}$"):
+        FakeMultiModalRec(**kwargs, modalities=['text', 'c'])
+
+
 def test_draw_edges_takes_no_more_memory_than_edges():
     # A dense matrix of this size would have 10^11 entries.
     rng = np.random.default_rng(0)

@@ -49,6 +49,28 @@ def test_folder_with_splits(folder):
     assert labels(test) == {('ann', 'i2'), ('cat', 'i5')}
 
 
+@pytest.mark.filterwarnings('ignore:1 of the .* users of .test.')
+def test_folder_counts_duplicates_once(folder):
+    rows = 'bob,i5,val\nann,i2,test\nann,i2,TEST\n'
+    (folder / 'interactions.csv').write_text(SPLIT + rows)
+    sizes = [data[INTERACTS].edge_label_index.size(1) for data in load(folder)]
+    assert sizes == [2, 1, 2]
+
+
+@pytest.mark.parametrize('given, path, names', [
+    ('data', 'data/tiktok', 'tiktok'),
+    ('data/baby', 'data/baby', 'baby'),
+    ('data', 'data', 'tiktok|baby|sports'),
+])
+def test_folder_in_the_published_format(tmp_path, given, path, names):
+    folder = tmp_path / given
+    (tmp_path / path).mkdir(parents=True)
+    (tmp_path / path / 'trnMat.pkl').touch()
+    with pytest.raises(DataError) as info:
+        load(folder)
+    assert f'use --data {names} --source {folder} (Mult' in str(info.value)
+
+
 def test_folder_reports_users_without_training(folder):
     with pytest.warns(UserWarning, match="1 of the 2 users of 'test' have no"):
         load(folder)

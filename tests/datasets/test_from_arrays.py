@@ -105,6 +105,15 @@ def test_repeated_pairs_count_for_the_first_split():
     assert test_data[INTERACTS].edge_label_index.tolist() == [[2], [2]]
 
 
+def test_duplicates_count_once():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        splits = build(val=VAL[:, [1, 0, 1]], test=TEST[:, [0, 1, 1, 0]])
+    for data, other in zip(splits, build()):
+        label = other[INTERACTS].edge_label_index
+        assert data[INTERACTS].edge_label_index.equal(label)
+
+
 def test_cold_users_are_counted_and_kept():
     with pytest.warns(UserWarning, match="1 of the 2 users of 'test' have no"):
         _, _, test = build(train=TRAIN[:, TRAIN[0] != 2])

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from diffmm_pyg.data import modalities
-from diffmm_pyg.datasets import MultiModalRec, find_files
+from diffmm_pyg.datasets import MultiModalRec
+from diffmm_pyg.datasets.published import find_files
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import INTERACTS
 

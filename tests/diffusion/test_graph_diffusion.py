@@ -14,6 +14,7 @@ from oracle import (
 
 from diffmm_pyg.diffusion import GraphDiffusion, graph_diffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows
+from diffmm_pyg.errors import DataError
 from diffmm_pyg.testing import textbook
 from diffmm_pyg.utils import SparseRows
 
@@ -193,11 +194,21 @@ def test_training_mode_does_not_matter_to_generation():
     ({'k': 4}, "'k' must lie in 1..3"),
     ({'candidates': 'seen'}, "'candidates' must be one of"),
     ({'weighting': 'softmax'}, "'weighting' must be one of"),
+    ({'noise_step': 5}, r"'noise_step' must lie in \[0, 5\)"),
+    ({'noise_step': -1}, "'noise_step' must lie in"),
 ])
 def test_generate_errors(kwargs, match):
     rows, _ = random_rows(4, 3, seed=0)
     with pytest.raises(ValueError, match=match):
         random_diffusion(3, 1, seed=0).generate(rows, **kwargs)
+
+
+def test_score_edges_errors():
+    rows, _ = random_rows(4, 3, seed=0)
+    for edge, match in [([4, 0], 'names user 4'), ([0, -1], 'names item -1')]:
+        with pytest.raises(DataError, match=match):
+            random_diffusion(3, 1, seed=0).score_edges(
+                rows, torch.tensor(edge).view(2, 1))
 
 
 @pytest.mark.parametrize('kwargs,match', [
@@ -206,6 +217,7 @@ def test_generate_errors(kwargs, match):
     ({'likelihood': 'multinomial', 'sampler': 'posterior'},
      "'sampler' must be one of"),
     ({'dropout': 1.}, "'dropout' must lie in"),
+    ({'dropout': 1 - 2**-17}, "'dropout' is so close to 1"),
     ({'time_channels': 3}, "'time_channels' must be"),
     ({'loss_weighting': 'none'}, "'loss_weighting' must be"),
     ({'num_steps': 0}, "'num_steps' must be at least 1"),

@@ -176,3 +176,27 @@ def test_bfloat16(likelihood, normalize, feature_dtype):
     assert_close(losses[1], losses[0], tolerance=0.02)
     for name, grad in grads[1].items():
         assert_close(grad, grads[0][name], tolerance=0.05, what=name)
+
+
+@pytest.mark.parametrize('fn', [objective.gaussian_objective,
+                                objective.multinomial_objective])
+def test_mean_over_weighted_rows(double, fn):
+    g, (rows, _) = generator(0), random_rows(4, 6, seed=1)
+    denoiser = random_diffusion(6, 2, seed=0).denoiser
+    hidden = torch.randn(4, 2, 5, generator=g)
+    features = list(torch.randn(2, 6, 3, generator=g))
+    targets = list(torch.randn(2, 4, 3, generator=g))
+    weight = torch.rand(4, generator=g)
+
+    def run(start, end, weight, msi_weight=0.5):
+        return fn(denoiser, hidden[start:end], rows.narrow(start, end),
+                  features, [t[start:end] for t in targets], weight,
+                  msi_weight)
+
+    out = run(0, 4, weight)
+    single = [run(i, i + 1, torch.ones(1), msi_weight=1.) for i in range(4)]
+    elbo = weight @ torch.stack([x['elbo'] for x in single]) / 4
+    msi = 0.5 * torch.stack([x['msi'] for x in single]).mean()
+    assert_close(out['elbo'], elbo)
+    assert_close(out['msi'], msi)
+    assert_close(out['loss'], elbo + msi)

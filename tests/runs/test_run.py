@@ -109,7 +109,7 @@ def test_ids_pass_through_training(tmp_path):
 
 
 def test_unknown_user(run):
-    with pytest.raises(ConfigError, match=r"no user 'x' in this run \(2 of 3 "
+    with pytest.raises(ConfigError, match=r"no user 'x' \(2 of 3 "
                        r"given ids are unknown\); ids look like '0'"):
         run.recommend(['x', 5, 60])
 

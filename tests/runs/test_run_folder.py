@@ -44,7 +44,8 @@ def test_contents(run, saved):
     assert config['data'] == {
         'num_users': 60, 'num_items': 40,
         'channels': {'image': 6, 'text': 4},
-        'hash': data_hash(small_data()[0])
+        'hash': data_hash(small_data()[0], {
+            name: run.graphs[name] for name in ['val', 'test']})
     }
     assert config['versions']['torch'] == torch.__version__
     metrics = json.loads((saved / 'metrics.json').read_text())

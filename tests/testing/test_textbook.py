@@ -91,8 +91,15 @@ def test_embeddings_with_missing_features():
     user, item, adj, adj_dict, out = embeddings(features, logits, has_dict)
     first = adj @ torch.cat([user, fused])
     expected = first + adj @ torch.cat([first[:NUM_USERS], item])
-    for weight, a in zip(w, adj_dict.values()):
-        expected += 0.3 * weight * a @ torch.cat([user, item])
+    # Generated edges reach all users, and items that have their modality.
+    shares = torch.stack([
+        torch.stack([w[0] / (w[0] + w[1]), w[1] / (w[0] + w[1]), w[2] * 0]),
+        torch.tensor([0., 1., 0.]),
+        torch.tensor([0., 0., 0.]),
+    ])
+    for m, a in enumerate(adj_dict.values()):
+        share = torch.cat([w[m].expand(NUM_USERS), shares[:, m]])
+        expected += 0.3 * share[:, None] * (a @ torch.cat([user, item]))
     torch.testing.assert_close(torch.cat(out[:2]), expected)
 
     zero = torch.zeros_like(item)

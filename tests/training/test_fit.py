@@ -15,9 +15,10 @@ from small import (
 )
 
 from diffmm_pyg.errors import MissingExtraError, RunError
-from diffmm_pyg.evaluation import evaluate, known_items
+from diffmm_pyg.evaluation import evaluate
 from diffmm_pyg.runs import load
 from diffmm_pyg.typing import denoised_edge_type
+from diffmm_pyg.utils import SparseRows
 
 
 @pytest.fixture(scope='module')
@@ -95,7 +96,8 @@ def test_best_epoch_is_kept(data, preset):
 
 def test_metrics_are_those_of_evaluate(data):
     run = small_fit(data, lr=0.1)
-    seen = known_items(run.graphs['observed'], 60, 40, run.graphs['val'])
+    seen = SparseRows.from_edge_index(
+        torch.cat([run.graphs['observed'], run.graphs['val']], dim=1), 60, 40)
     assert run.metrics['test'] == evaluate(
         run.user_emb, run.item_emb, run.graphs['test'], seen, [5])
     assert run.evaluate() == {k: run.metrics[k] for k in ['val', 'test']}
@@ -178,10 +180,10 @@ def test_infinite_loss(data, tmp_path):
 
 
 @pytest.mark.parametrize('kwargs, message', [
-    (dict(epochs=0), "'epochs' must be at least 1"),
-    (dict(batch_size=0), "'batch_size' must be at least 1"),
-    (dict(patience=0), "'patience' must be at least 1"),
-    (dict(top_k=0), "'top_k' must be at least 1"),
+    (dict(epochs=0), "'epochs' must lie in 1..2147483647"),
+    (dict(batch_size=0), "'batch_size' must lie in 1..2147483647"),
+    (dict(patience=0), "'patience' must lie in 1..2147483647"),
+    (dict(top_k=0), "'top_k' must lie in 1..2147483647"),
     (dict(top_k=41), "'top_k' must not exceed the number of items, 40"),
     (dict(precision='fp16'), r"'precision' must be one of \['fp32', 'bf16'"),
     (dict(protocol='test'), r"'protocol' must be one of \['strict', 'paper'"),

@@ -13,8 +13,9 @@ from small import (
 
 import torch_geometric.transforms as T
 from diffmm_pyg.datasets import hetero_data_from_arrays
-from diffmm_pyg.errors import DataError
+from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.typing import INTERACTS, REV_INTERACTS
+from torch_geometric.utils import coalesce
 
 
 @pytest.mark.parametrize('reverse', [False, True])
@@ -30,11 +31,11 @@ def test_random_link_split(reverse):
     run = small_fit(splits)
 
     train, val, test = [split[INTERACTS] for split in splits]
-    assert run.graphs['observed'].equal(train.edge_index)
+    assert run.graphs['observed'].equal(coalesce(train.edge_index))
     for name, store in [('val', val), ('test', test)]:
         assert 0 < store.edge_label.sum() < store.edge_label.numel()
         expected = store.edge_label_index[:, store.edge_label == 1]
-        assert run.graphs[name].equal(expected)
+        assert run.graphs[name].equal(coalesce(expected))
     # Its test graph holds the validation edges, too:
     assert test.edge_index.size(1) > train.edge_index.size(1)
     for name, seen in [('val', ['observed']), ('test', ['observed', 'val'])]:
@@ -146,3 +147,31 @@ def test_bad_data(change, message):
     change(splits[0])
     with pytest.raises(DataError, match=message):
         small_fit(splits, model)
+
+
+def test_disjoint_training_edges_are_trained_on_and_masked():
+    data = copy.copy(small_data()[0])
+    del data[INTERACTS].edge_label_index
+    torch.manual_seed(0)
+    splits = T.RandomLinkSplit(0.1, 0.2, disjoint_train_ratio=0.5,
+                               edge_types=[INTERACTS])(data)
+    store = splits[0][INTERACTS]
+    expected = torch.cat([store.edge_index,
+                          store.edge_label_index[:, store.edge_label > 0]], 1)
+    assert small_fit(splits).graphs['observed'].equal(coalesce(expected))
+
+
+def test_model_recommends_as_its_run():
+    data = small_data()
+    model = small_model(data)
+    with pytest.raises(ConfigError, match="give the graph"):
+        model.recommend(k=3)
+    run = small_fit(data, model)
+    for a, b in zip(model.recommend([3, 5], k=4), run.recommend([3, 5], k=4),
+                    strict=True):
+        assert a == b if isinstance(a, list) else torch.equal(a, b)
+    rebuilt = run.model()
+    rebuilt.data = model.data
+    assert rebuilt.recommend(k=2).item == run.recommend(k=2).item
+    assert run.recommend(3, k=4).item == run.recommend(torch.tensor([3]),
+                                                       k=4).item

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_close, generator, random_rows
 
-from diffmm_pyg.utils import inner_product_topk, topk
+from diffmm_pyg.utils import SparseRows, inner_product_topk, topk
 from diffmm_pyg.utils.topk import map_blocks
 
 
@@ -117,3 +117,13 @@ def test_map_blocks_without_error():
     fn = Memory(4, MemoryError())
     assert sum(map_blocks(fn, 10, 4), []) == list(range(10))
     assert fn.calls == [(0, 4), (4, 8), (8, 10)]
+
+
+def test_excluded_edges_are_listed_once(monkeypatch):
+    calls, row = [], SparseRows.row.fget
+    monkeypatch.setattr(SparseRows, 'row', property(
+        lambda self: calls.append(self) or row(self)))
+    rows, _ = random_rows(4, 9, seed=0)
+    inner_product_topk(torch.randn(4, 2), torch.randn(9, 2), 3, exclude=rows,
+                       block_size=2)
+    assert len(calls) == 1

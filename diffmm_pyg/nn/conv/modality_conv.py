@@ -69,4 +69,4 @@ class ModalityConv(MessagePassing):
         return x_j if edge_weight is None else edge_weight.view(-1, 1) * x_j
 
     def message_and_aggregate(self, adj_t: Adj, x: OptPairTensor) -> Tensor:
-        return spmm(adj_t, x[0])
+        return spmm(adj_t, x[0], self.aggr)

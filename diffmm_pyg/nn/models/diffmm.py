@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Embedding, ModuleDict
 
-from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.data import check_sizes, modality_features, modality_masks
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.bipartite_adj import BipartiteAdj, denoised_adjs
 from diffmm_pyg.nn.conv import ModalityConv
@@ -16,7 +16,7 @@ from diffmm_pyg.nn.loss import bpr_loss, contrastive_loss
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
 from diffmm_pyg.typing import INTERACTS
-from diffmm_pyg.utils.checks import check_choice, check_range
+from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
@@ -58,7 +58,9 @@ class DiffMM(Recommender):
 
     and the view of a modality is :math:`\sum_l \mathbf{\hat{A}}^l
     \mathbf{\hat{A}}^m [\mathbf{U}; \mathbf{P}^m]`. As everything is linear,
-    the main branch costs the same for any number of modalities.
+    the main branch costs the same for any number of modalities. Where an item
+    lacks a modality, its weights :math:`w_m`, also those in its rows of
+    :math:`\mathbf{G}`, are renormalized over the modalities it has.
 
     Args:
         num_users (int): The number of users.
@@ -136,12 +138,22 @@ class DiffMM(Recommender):
         check_range('temperature', temperature, 0, open_low=True)
         check_range('weight_scale', weight_scale, 0, open_low=True)
         check_range('edge_dropout', edge_dropout, 0, 1)
+        check_range('adj_weight', adj_weight, 0)
+        check_range('residual_weight', residual_weight, 0)
+        check_range('ssl_weight', ssl_weight, 0)
+        check_range('reg_weight', reg_weight, 0)
+        check_k(k, num_items)
         if list(in_channels) != diffusion.modalities:
             raise ValueError(f"'in_channels' names the modalities "
                              f"{list(in_channels)}, but 'diffusion' was made "
                              f"for {diffusion.modalities}")
+        if num_items != diffusion.denoiser.num_items:
+            raise ValueError(f"'num_items' is {num_items}, but 'diffusion' "
+                             f"was made for {diffusion.denoiser.num_items} "
+                             f"items")
         self.num_users = num_users
         self.num_items = num_items
+        self.in_channels = dict(in_channels)
         self.hidden_channels = hidden_channels
         self.num_layers = num_layers
         self.projection = projection
@@ -206,11 +218,16 @@ class DiffMM(Recommender):
         """
         user, item = self.user_embedding.weight, self.item_embedding.weight
         feat_dict = self._features(x_dict, mask_dict)
+        weight = dict(zip(self.modalities,
+                          self.adj_weight * self.fusion.weight, strict=True))
+        item_weight = weight
+        if mask_dict:
+            item_weight = {m: self.adj_weight * w
+                           for m, w in self.fusion.weights(mask_dict).items()}
         hidden, outs = fused_propagation(
             self.conv, adj, denoised_adj_dict, user, item, feat_dict,
-            self.fusion(feat_dict, mask_dict),
-            dict(zip(self.modalities, self.adj_weight * self.fusion.weight,
-                     strict=True)), self.num_layers, with_views)
+            self.fusion(feat_dict, mask_dict), weight, item_weight,
+            self.num_layers, with_views)
         (user, item), *views = outs
         return DiffMMOutput(
             user + self.residual_weight * F.normalize(hidden[0]),
@@ -251,10 +268,19 @@ class DiffMM(Recommender):
             loss, parts['ssl'] = loss + ssl, ssl.detach()
         return {'loss': loss, **parts}
 
+    def check(self, data: HeteroData) -> None:
+        r"""Checks that :obj:`data` has the sizes this model was made for.
+
+        Raises:
+            ConfigError: If it has not.
+        """
+        check_sizes(data, self.num_users, self.num_items, self.in_channels)
+
     def phases(self, data: HeteroData) -> List[Phase]:
         return diffmm_phases(self, data)
 
     def embed(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
+        self.check(data)
         adj = BipartiteAdj.from_edge_index(data[INTERACTS].edge_index,
                                            self.num_users, self.num_items)
         dropout = self.edge_dropout if self.dropout_at_test else 0.

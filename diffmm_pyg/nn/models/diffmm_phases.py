@@ -21,6 +21,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     the denoisers once over all users, then, on graphs generated anew and
     written to :obj:`data`, the recommender once over all interactions.
     """
+    model.check(data)
     sizes = model.num_users, model.num_items
     rows = SparseRows.from_edge_index(data[INTERACTS].edge_index, *sizes)
     user, item = rows.edge_index

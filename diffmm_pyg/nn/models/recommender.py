@@ -1,14 +1,25 @@
 import abc
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import (
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from diffmm_pyg.datasets.ids import node_ids
 from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.recommendation import Id, Recommendations, recommend
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
+from diffmm_pyg.utils.checks import check_k
 from diffmm_pyg.utils.sparse_rows import SparseRows
-from diffmm_pyg.utils.topk import inner_product_topk
 from torch_geometric.data import HeteroData
 
 # Random draws are keyed by (seed, epoch, phase, step):
@@ -41,6 +52,9 @@ class Recommender(torch.nn.Module, abc.ABC):
     from epoch to epoch beside parameters, *e.g.*, generated edges, lives in
     the :class:`~torch_geometric.data.HeteroData` object.
     """
+    # The graph of the training, with what it generated:
+    data: Optional[HeteroData] = None
+
     @abc.abstractmethod
     def phases(self, data: HeteroData) -> List[Phase]:
         r"""Returns the phases of an epoch on :obj:`data`, in order. They may
@@ -56,33 +70,34 @@ class Recommender(torch.nn.Module, abc.ABC):
     @torch.no_grad()
     def recommend(
         self,
-        data: HeteroData,
-        user: Optional[Tensor] = None,
+        users: Optional[Union[Id, Sequence[Id], Tensor]] = None,
         k: int = 20,
-    ) -> Tuple[Tensor, Tensor]:
-        r"""Recommends the :obj:`k` best items to users, without those of the
-        training edges of :obj:`data`.
+        data: Optional[HeteroData] = None,
+    ) -> Recommendations:
+        r"""Recommends the :obj:`k` best items to users, by their original
+        ids, without those of the training edges.
 
         Args:
-            data (HeteroData): The graph.
-            user (torch.Tensor, optional): The indices :obj:`[N]` of the users;
-                all of them if not given. (default: :obj:`None`)
+            users (int, str, or a sequence of them, optional): The ids of the
+                users; all of them if not given. (default: :obj:`None`)
             k (int, optional): The number of items per user.
                 (default: :obj:`20`)
+            data (HeteroData, optional): The graph; that of the training if
+                not given. (default: :obj:`None`)
 
-        Returns:
-            Scores and item indices, both of shape :obj:`[N, k]`, best first.
-            Scores are :math:`-\infty` where no item is left.
+        Raises:
+            ConfigError: If an id is unknown, :obj:`k` is out of range, or
+                there is no graph.
         """
-        num_users, num_items = data[USER].num_nodes, data[ITEM].num_nodes
-        if not 0 < k <= num_items:
-            raise ConfigError(f"'k' must lie in 1..{num_items}, the number of "
-                              f"items (got {k})")
-        training, _ = self.training, self.eval()
-        user_emb, item_emb = self.embed(data)
+        data = self.data if data is None else data
+        if data is None:
+            raise ConfigError("The model was not trained by 'fit'; give the "
+                              "graph to recommend on as 'data'")
+        check_k(k, data[ITEM].num_nodes)
+        training = self.training
+        user_emb, item_emb = self.eval().embed(data)
         self.train(training)
         seen = SparseRows.from_edge_index(data[INTERACTS].edge_index,
-                                          num_users, num_items)
-        if user is not None:
-            user_emb, seen = user_emb[user], seen.select(user)
-        return inner_product_topk(user_emb, item_emb, k, exclude=seen)
+                                          user_emb.size(0), item_emb.size(0))
+        ids = {kind: node_ids(data, kind) for kind in [USER, ITEM]}
+        return recommend(user_emb, item_emb, seen, ids, users, k)

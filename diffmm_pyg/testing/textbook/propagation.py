@@ -110,9 +110,10 @@ def diffmm_embeddings(
         V^m &= \sum_{l=0}^{L} \hat{A}^l \hat{A}^m [U; P^m / \|P^m\|]
 
     Here :math:`\bar{P}^m` is :math:`P^m` with normalized rows. Where an item
-    lacks a modality, that row is zero in both uses, and :math:`\bar{P}^m` of
-    its other modalities is divided by the sum of their fusion weights, so
-    that these are renormalized over what the item has.
+    lacks a modality, that row is zero in both uses, and so is the item's row
+    of :math:`\hat{A}^m [U; I]` in :math:`Z^m`. Both these rows of its other
+    modalities are divided by the sum of their fusion weights, so that these
+    are renormalized over what the item has.
 
     Args:
         adj (torch.Tensor): :math:`\hat{A}`, dense or sparse.
@@ -141,23 +142,24 @@ def diffmm_embeddings(
     sizes = [user.size(0), item.size(0)]
     weight = dict(zip(feature_dict, fusion_logits.softmax(dim=0)))
     normed = {m: F.normalize(x) for m, x in feature_dict.items()}
-    scale = {m: item.new_ones(item.size(0)) for m in feature_dict}
+    share = {m: torch.ones_like(item[:, :1]) for m in feature_dict}
     if has_dict:
-        has = {m: has_dict.get(m, scale[m] > 0)[:, None] for m in feature_dict}
+        has = {m: x * has_dict[m][:, None] if m in has_dict else x
+               for m, x in share.items()}
         normed = {m: x * has[m] for m, x in normed.items()}
         total = sum(weight[m] * has[m] for m in has)
         # An item without any modality keeps its zero rows.
         total = total.masked_fill(total == 0, 1.0)
-        fused = {m: x / total for m, x in normed.items()}
-    else:
-        fused = normed
+        share = {m: x / total for m, x in has.items()}
 
     hidden: Tensor = torch.zeros_like(torch.cat([user, item]))
     views = {}
     for m in feature_dict:
-        first = adj @ torch.cat([user, fused[m]])
+        first = adj @ torch.cat([user, share[m] * normed[m]])
         second = adj @ torch.cat([first[:sizes[0]], item])
         generated = adj_dict[m] @ torch.cat([user, item])
+        generated = torch.cat([generated[:sizes[0]],
+                               share[m] * generated[sizes[0]:]])
         z = first + second + adj_weight * generated
         hidden = hidden + weight[m] * z
         view = adj_dict[m] @ torch.cat([user, normed[m]])

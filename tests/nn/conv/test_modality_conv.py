@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from oracle import assert_close, generator
@@ -150,3 +153,45 @@ def test_root_weight_without_features():
     with pytest.raises(ValueError, match="'root_weight' needs the features"):
         ModalityConv()((torch.randn(NUM_SRC, 3), None), EDGE_INDEX,
                        root_weight=torch.ones(NUM_DST), size=SIZE)
+
+
+@pytest.mark.parametrize('name', ['SparseTensor', 'CSR'])
+@pytest.mark.parametrize('aggr', ['add', 'mean', 'min', 'max', 'std'])
+def test_formats_agree_on_aggregation(double, name, aggr):
+    conv, weight = ModalityConv(aggr=aggr), WEIGHT.double()
+    x = torch.randn(NUM_SRC, 3, generator=generator(0), requires_grad=True)
+    results = []
+    for out in [conv((x, None), EDGE_INDEX, weight, size=SIZE),
+                conv((x, None), FORMATS[name](EDGE_INDEX, weight))]:
+        results.append([out, *torch.autograd.grad(out.square().sum(), x)])
+    for a, b in zip(*results, strict=True):
+        assert_close(a, b)
+
+
+def test_mean_and_maximum():
+    x = torch.tensor([[1.], [10.], [3.], [-1.]])
+    adj_t = sparse_tensor(EDGE_INDEX, WEIGHT)
+    for aggr, expected in [('mean', [10.25, 0., 0., 0.25, 0.]),
+                           ('max', [20., 3., 0., 0.25, 0.])]:
+        out = ModalityConv(aggr=aggr)((x, None), adj_t)
+        assert out.flatten().tolist() == expected
+
+
+def test_no_warning_and_no_filter():
+    sparse_tensor(EDGE_INDEX, WEIGHT)  # Skips where there is none.
+    code = """
+import warnings
+filters = list(warnings.filters)
+import torch
+from torch_sparse import SparseTensor
+warnings.filters[:] = filters
+from diffmm_pyg.nn.conv.spmm import spmm
+assert not any('CSR' in str(f[1]) for f in warnings.filters)
+warnings.simplefilter('error')
+filters = list(warnings.filters)
+spmm(SparseTensor.eye(2), torch.eye(2))
+assert warnings.filters == filters
+"""
+    child = subprocess.run([sys.executable, '-c', code], capture_output=True,
+                           text=True)
+    assert child.returncode == 0, child.stderr

@@ -180,6 +180,28 @@ def test_item_without_any_modality(double, sparse):
         assert p.grad.isfinite().all(), name
 
 
+def test_no_generated_edges_to_items_without_the_modality(double, sparse):
+    # What an item lacks, others make up for; to users, nothing changes.
+    problem = Problem(6, 5, 2, masked=False, seed=0, num_layers=0,
+                      adj_weight=1., residual_weight=0.)
+    plain = problem.output(sparse)
+    lacks = torch.arange(5) == 2
+    problem.masks = {'image': ~lacks}
+    masked = problem.output(sparse)
+    assert_close(masked.item, problem.expected()[1])
+    for edges, changes in [(problem.edges['image'][1], False),
+                           (problem.edges['text'][1], True)]:
+        grads = [torch.autograd.grad(out.item[lacks].sum(), edges,
+                                     retain_graph=True)[0]
+                 for out in (plain, masked)]
+        assert (grads[0] != 0).any()
+        assert (grads[1] != 0).any() == changes
+        grads = [torch.autograd.grad(out.user.sum(), edges,
+                                     retain_graph=True)[0]
+                 for out in (plain, masked)]
+        assert_close(*grads)
+
+
 def test_without_views(double, sparse):
     problem = Problem(6, 5, 3, masked=True, seed=0)
     out = problem.output(sparse)
@@ -249,3 +271,17 @@ def test_str_and_errors():
         DiffMM(6, 5, {'a': 3, 'b': 2}, diffusion, anchor='both')
     with pytest.raises(ValueError, match="'projection' must be"):
         DiffMM(6, 5, {'a': 3, 'b': 2}, diffusion, projection='mlp')
+    with pytest.raises(ValueError, match="'num_items' is 7, .* for 5 items"):
+        DiffMM(6, 7, {'a': 3, 'b': 2}, diffusion)
+    for k in [0, 6]:
+        with pytest.raises(ValueError, match=f"'k' must .* 1..5, .*got {k}"):
+            DiffMM(6, 5, {'a': 3, 'b': 2}, diffusion, k=k)
+
+
+@pytest.mark.parametrize('name', ['adj_weight', 'residual_weight',
+                                  'ssl_weight', 'reg_weight'])
+@pytest.mark.parametrize('value', [-1., float('nan'), float('inf')])
+def test_weights_out_of_range(name, value):
+    diffusion = GraphDiffusion(5, ['a'], hidden_channels=4)
+    with pytest.raises(ValueError, match=f"'{name}' must lie in"):
+        DiffMM(6, 5, {'a': 3}, diffusion, **{name: value})

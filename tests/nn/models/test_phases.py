@@ -3,6 +3,7 @@ import pytest
 import torch
 from oracle import assert_close, random_diffusion, random_rows
 
+from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.typing import INTERACTS, denoised_edge_type
 from diffmm_pyg.utils import SparseRows
@@ -182,20 +183,37 @@ def test_recommend(data):
     for index in [None, torch.tensor([5, 1, 5])]:
         for training in [True, False]:
             model.train(training)
-            score, item = model.recommend(data, index, k=3)
+            result = model.recommend(index, k=3, data=data)
             assert model.training == training
             value, pos = expected[slice(None) if index is None else index] \
                 .topk(3)
             left = value.isfinite()
-            assert torch.equal(score.isfinite(), left)
-            assert_close(score[left], value[left])
-            assert torch.equal(item[left], pos[left])
-            assert not score.requires_grad
-    assert model.recommend(data, k=NUM_ITEMS)[0].size(1) == NUM_ITEMS
+            assert torch.equal(result.score.isfinite(), left)
+            assert_close(result.score[left], value[left])
+            assert result.item == [
+                row[mask].tolist() for row, mask in zip(pos, left)]
+            assert not result.score.requires_grad
+    result = model.recommend(k=NUM_ITEMS, data=data)
+    assert result.score.size(1) == NUM_ITEMS
+    assert result.user == list(range(NUM_USERS))
 
 
 @pytest.mark.parametrize('k', [0, NUM_ITEMS + 1])
 def test_recommend_errors(data, k):
     model = make_model()
     with pytest.raises(ValueError, match="'k' must lie in 1..7"):
-        model.recommend(data, k=k)
+        model.recommend(k=k, data=data)
+
+
+def test_data_of_another_size(data):
+    model = make_model()
+    data['user'].num_nodes = NUM_USERS + 1
+    for method in [model.phases, model.embed]:
+        with pytest.raises(ConfigError, match='has 13 users, .* made for 12'):
+            method(data)
+
+
+def test_embed_without_generated_edges(data):
+    with pytest.raises(DataError, match="generated edges of modality 'image'"):
+        make_model().embed(data)
+    assert len(data.edge_types) == 1  # Asking leaves no empty one.

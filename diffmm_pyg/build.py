@@ -1,0 +1,50 @@
+from typing import Any, Dict, Optional
+
+from diffmm_pyg.data import modality_features
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.nn import DiffMM
+from diffmm_pyg.presets import load_preset
+from diffmm_pyg.typing import ITEM, USER
+from torch_geometric.data import HeteroData
+
+
+def build_model(
+    data: HeteroData,
+    preset: str = 'strict',
+    name: Optional[str] = None,
+    model: Optional[Dict[str, Any]] = None,
+    diffusion: Optional[Dict[str, Any]] = None,
+) -> DiffMM:
+    r"""Builds a model of the sizes of a graph with the hyper-parameters of a
+    preset.
+
+    Args:
+        data (HeteroData): The training graph.
+        preset (str, optional): The preset: ours (:obj:`"strict"`), or that
+            of the released code (:obj:`"reference"`).
+            (default: :obj:`"strict"`)
+        name (str, optional): The name of a published dataset for which the
+            preset has hyper-parameters of its own. (default: :obj:`None`)
+        model (Dict, optional): What replaces hyper-parameters of
+            :class:`~diffmm_pyg.nn.DiffMM`. (default: :obj:`None`)
+        diffusion (Dict, optional): What replaces hyper-parameters of
+            :class:`~diffmm_pyg.diffusion.GraphDiffusion`.
+            (default: :obj:`None`)
+
+    Raises:
+        ConfigError: If there is no such preset.
+        ValueError: If a hyper-parameter has no usable value.
+    """
+    config = load_preset(preset, name)
+    channels = {m: x.size(1) for m, x in modality_features(data).items()}
+    return assemble(data[USER].num_nodes, data[ITEM].num_nodes, channels,
+                    {**config['model'], **(model or {})},
+                    {**config['diffusion'], **(diffusion or {})})
+
+
+def assemble(num_users: int, num_items: int, channels: Dict[str, int],
+             model: Dict[str, Any], diffusion: Dict[str, Any]) -> DiffMM:
+    r"""Builds a model from its sizes and all of its hyper-parameters."""
+    return DiffMM(num_users, num_items, channels,
+                  GraphDiffusion(num_items, list(channels), **diffusion),
+                  **model)

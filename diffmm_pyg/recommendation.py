@@ -1,0 +1,82 @@
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.typing import ITEM, USER
+from diffmm_pyg.utils import SparseRows, inner_product_topk
+from diffmm_pyg.utils.checks import check_k
+
+Id = Union[int, str]
+
+
+class Recommendations(NamedTuple):
+    r"""Ranked items.
+
+    Args:
+        user ([int or str]): The ids of the users, of length :obj:`N`.
+        item ([[int or str]]): For every user, the ids of the items, best
+            first; fewer than :obj:`k` where no more are left.
+        score (torch.Tensor): Their scores, of shape :obj:`[N, k]`,
+            :math:`-\infty` where no item is left.
+    """
+    user: List[Id]
+    item: List[List[Id]]
+    score: Tensor
+
+
+def recommend(
+    user_emb: Tensor,
+    item_emb: Tensor,
+    seen: SparseRows,
+    ids: Dict[str, List[Id]],
+    users: Optional[Union[Id, Sequence[Id], Tensor]] = None,
+    k: int = 20,
+) -> Recommendations:
+    r"""Recommends to every user the items with the largest inner products,
+    without those already seen.
+
+    Args:
+        user_emb (torch.Tensor): The embeddings :math:`(|\mathcal{U}|, F)`.
+        item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
+        seen (SparseRows): The items of every user that are left out.
+        ids (Dict[str, List]): The original ids of users and of items.
+        users (int, str, or a sequence of them, optional): The ids of the
+            users; all of them if not given. (default: :obj:`None`)
+        k (int, optional): The number of items per user. (default: :obj:`20`)
+
+    Raises:
+        ConfigError: If an id is unknown or :obj:`k` is out of range.
+    """
+    check_k(k, item_emb.size(0))
+    index = torch.arange(user_emb.size(0), device=user_emb.device)
+    if users is not None:
+        index = index[_positions(users, ids[USER])]
+    score, item = inner_product_topk(user_emb[index], item_emb, k,
+                                     exclude=seen.select(index))
+    item_ids = np.array(ids[ITEM], dtype=object)
+    left = (score > float('-inf')).cpu().numpy()
+    return Recommendations(
+        user=[ids[USER][i] for i in index.tolist()],
+        item=[item_ids[row[mask]].tolist()
+              for row, mask in zip(item.cpu().numpy(), left, strict=True)],
+        score=score,
+    )
+
+
+def _positions(users: Union[Id, Sequence[Id], Tensor],
+               ids: List[Id]) -> List[int]:
+    if isinstance(users, Tensor):
+        users = users.tolist()
+    if isinstance(users, (int, str)):
+        users = [users]
+    # On the command line, and in files, integers are text as well.
+    position = {str(user): i for i, user in enumerate(ids)}
+    unknown = [user for user in users if str(user) not in position]
+    if len(unknown) > 0:
+        raise ConfigError(f"There is no user '{unknown[0]}' "
+                          f"({len(unknown)} of {len(users)} given ids are "
+                          f"unknown); ids look like '{ids[0]}'")
+    return [position[str(user)] for user in users]
