@@ -5,8 +5,8 @@ r"""Sets everything up in a virtual environment, then runs or tests it.
     python3 setup_env.py test [OPTIONS]    run the test suite
 
 Further options go to `python -m diffmm_pyg train` or `python -m pytest`. The
-environment is the one of $DIFFMM_VENV, or the active one, or .venv beside
-this file. A torch that is already there is kept.
+environment is that of $DIFFMM_VENV, or the active one, or .venv beside this
+file. A torch that is already there is kept.
 """
 import configparser
 import hashlib
@@ -179,12 +179,10 @@ def install_torch(env, cp):  # Version and kind, None for a broken torch.
 def can_build(env):
     header = 'import sysconfig as s; open(s.get_path("include") + "/Python.h")'
     if not any(map(shutil.which, ['c++', 'g++'])):
-        say('no C++ compiler found (Debian, Ubuntu: apt install g++)')
-    elif env.ask(header) is None:
-        say('Python.h not found (Debian, Ubuntu: apt install python3-dev)')
-    else:
-        return True
-    return False
+        return say('no C++ compiler found (Debian, Ubuntu: apt install g++)')
+    if env.ask(header) is None:
+        return say('Python.h not found (Debian: apt install python3-dev)')
+    return True
 
 
 def build(env, cache):  # Builds what the cache lacks; wheels, or None.

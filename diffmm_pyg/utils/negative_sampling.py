@@ -31,13 +31,13 @@ class NegativeSampler:
         who that is.
         """
         item = self._draw(user.numel(), generator)
-        todo = self._collides(user, item).nonzero().view(-1)
+        left = self._collides(user, item).nonzero().view(-1)
         for _ in range(MAX_ROUNDS):
-            if todo.numel() == 0:
+            if left.numel() == 0:
                 return item
-            item[todo] = self._draw(todo.numel(), generator)
-            todo = todo[self._collides(user[todo], item[todo])]
-        item[todo] = self._draw_left(user[todo], generator)
+            item[left] = self._draw(left.numel(), generator)
+            left = left[self._collides(user[left], item[left])]
+        item[left] = self._draw_left(user[left], generator)
         return item
 
     def valid(self, user: Tensor) -> Tensor:
