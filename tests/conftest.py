@@ -1,7 +1,11 @@
+import os
+
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
+from diffmm_pyg.datasets.published import find_files
+from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import WITH_TORCH_SPARSE
 
 settings.register_profile(
@@ -32,3 +36,14 @@ def double():
     torch.set_default_dtype(torch.double)
     yield
     torch.set_default_dtype(torch.float)
+
+
+@pytest.fixture
+def tiktok():
+    r"""The folder of the real TikTok files, or a skipped test."""
+    if 'DIFFMM_DATA' not in os.environ:
+        pytest.skip('DIFFMM_DATA names no folder with the TikTok files')
+    try:
+        return find_files(os.environ['DIFFMM_DATA'], 'tiktok')
+    except DataError as e:
+        pytest.skip(f'DIFFMM_DATA: {e}')

@@ -126,7 +126,7 @@ def unzip_file(zip_path: str, path: str, max_bytes: int = MAX_BYTES) -> None:
                     copy_stream(src, dst, max_bytes, members[0].file_size,
                                 f'{zip_path}/{name}')
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError,
-            NotImplementedError, ValueError) as e:
+            ValueError) as e:
         if isinstance(e, DataError):
             raise
         raise DataError(f"'{zip_path}' cannot be unpacked ({e}); fetch it "

@@ -1,22 +1,9 @@
 import json
-import os
 
 import pytest
 from small import files, textbook_metrics
 
-from diffmm_pyg.datasets.published import find_files
-from diffmm_pyg.errors import DataError
 from diffmm_pyg.runs import load
-
-
-@pytest.fixture
-def tiktok():
-    if 'DIFFMM_DATA' not in os.environ:
-        pytest.skip('DIFFMM_DATA names no folder with the TikTok files')
-    try:
-        return find_files(os.environ['DIFFMM_DATA'], 'tiktok')
-    except DataError as e:
-        pytest.skip(f'DIFFMM_DATA: {e}')
 
 
 def test_tiktok(tiktok, cli, cwd, tmp_path):

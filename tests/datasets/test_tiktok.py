@@ -1,23 +1,10 @@
-import os
 
 import pytest
 import torch
 
 from diffmm_pyg.data import modalities
 from diffmm_pyg.datasets import MultiModalRec
-from diffmm_pyg.datasets.published import find_files
-from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import INTERACTS
-
-
-@pytest.fixture
-def tiktok():
-    if 'DIFFMM_DATA' not in os.environ:
-        pytest.skip('DIFFMM_DATA names no folder with the TikTok files')
-    try:
-        return find_files(os.environ['DIFFMM_DATA'], 'tiktok')
-    except DataError as e:
-        pytest.skip(f'DIFFMM_DATA: {e}')
 
 
 @pytest.mark.filterwarnings('ignore:5 of the .* have no training edge')
