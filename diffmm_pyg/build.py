@@ -1,7 +1,6 @@
 from typing import Any, Dict, Optional
 
 from diffmm_pyg.data import modality_features
-from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset
 from diffmm_pyg.typing import ITEM, USER
@@ -37,14 +36,7 @@ def build_model(
     """
     config = load_preset(preset, name)
     channels = {m: x.size(1) for m, x in modality_features(data).items()}
-    return assemble(data[USER].num_nodes, data[ITEM].num_nodes, channels,
-                    {**config['model'], **(model or {})},
-                    {**config['diffusion'], **(diffusion or {})})
-
-
-def assemble(num_users: int, num_items: int, channels: Dict[str, int],
-             model: Dict[str, Any], diffusion: Dict[str, Any]) -> DiffMM:
-    r"""Builds a model from its sizes and all of its hyper-parameters."""
-    return DiffMM(num_users, num_items, channels,
-                  GraphDiffusion(num_items, list(channels), **diffusion),
-                  **model)
+    return DiffMM.from_sizes(
+        data[USER].num_nodes, data[ITEM].num_nodes, channels,
+        diffusion={**config['diffusion'], **(diffusion or {})},
+        **{**config['model'], **(model or {})})

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from diffmm_pyg.errors import DataError
-from diffmm_pyg.utils import SparseRows, inner_product_topk
+from diffmm_pyg.utils import SparseRows, UserEmbedding, inner_product_topk
 from torch_geometric.metrics import (
     LinkPredMetricCollection,
     LinkPredNDCG,
@@ -21,7 +21,7 @@ METRICS = {
 
 @torch.no_grad()
 def evaluate(
-    user_emb: Tensor,
+    user_emb: UserEmbedding,
     item_emb: Tensor,
     edge_label_index: Tensor,
     exclude: SparseRows,
@@ -33,7 +33,8 @@ def evaluate(
     with at least one positive.
 
     Args:
-        user_emb (torch.Tensor): The embeddings :math:`(|\mathcal{U}|, F)`.
+        user_emb (torch.Tensor or RowEmbedding): The embeddings
+            :math:`(|\mathcal{U}|, F)`.
         item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
         edge_label_index (torch.Tensor): The positives, :obj:`[2, N]`.
         exclude (SparseRows): The items of every user that are not ranked,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.typing import ITEM, USER
-from diffmm_pyg.utils import SparseRows, inner_product_topk
+from diffmm_pyg.utils import SparseRows, UserEmbedding, inner_product_topk
 from diffmm_pyg.utils.checks import check_k
 
 Id = Union[int, str]
@@ -28,7 +28,7 @@ class Recommendations(NamedTuple):
 
 
 def recommend(
-    user_emb: Tensor,
+    user_emb: UserEmbedding,
     item_emb: Tensor,
     seen: SparseRows,
     ids: Dict[str, List[Id]],
@@ -39,7 +39,8 @@ def recommend(
     without those already seen.
 
     Args:
-        user_emb (torch.Tensor): The embeddings :math:`(|\mathcal{U}|, F)`.
+        user_emb (torch.Tensor or RowEmbedding): The embeddings
+            :math:`(|\mathcal{U}|, F)`.
         item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
         seen (SparseRows): The items of every user that are left out.
         ids (Dict[str, List]): The original ids of users and of items.

@@ -1,12 +1,12 @@
-from .bipartite_adj import BipartiteAdj
 from .conv import ModalityConv
 from .encoder import ModalityEncoder
 from .fusion import ModalityFusion
 from .loss import bpr_loss, contrastive_loss, info_nce_loss
 from .models import DiffMM, DiffMMOutput, Phase, Recommender
+from .stacked_adj import StackedAdj
 
 __all__ = [
-    'BipartiteAdj',
+    'StackedAdj',
     'DiffMM',
     'DiffMMOutput',
     'ModalityConv',

@@ -52,6 +52,25 @@ class ModalityFusion(torch.nn.Module):
         total = sum(weights.values()).clamp(min=1e-12)
         return {m: w / total for m, w in weights.items()}
 
+    def node_weights(
+        self,
+        num_users: int,
+        mask_dict: Optional[Dict[str, Tensor]] = None,
+    ) -> Dict[str, Tensor]:
+        r"""Returns the weight of every modality for all nodes, users first:
+        scalars, or, where items lack modalities, one weight per node, of
+        shape :math:`(|\mathcal{U}| + |\mathcal{I}|, 1)`.
+        """
+        weights = self.weights()
+        if not mask_dict:
+            return weights
+        num_items = next(iter(mask_dict.values())).size(0)
+        return {
+            m: torch.cat([weights[m].expand(num_users, 1),
+                          weight.expand(num_items, 1)])
+            for m, weight in self.weights(mask_dict).items()
+        }
+
     def forward(self, x_dict: Dict[str, Tensor],
                 mask_dict: Optional[Dict[str, Tensor]] = None) -> Tensor:
         weights = self.weights(mask_dict)

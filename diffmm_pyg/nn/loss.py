@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.utils.logsumexp import weighted_logsumexp
+from diffmm_pyg.utils.normalize import row_normalize
 
 # Embeddings of users and of items, and the mask of the latter:
 View = Tuple[Tensor, Tensor, Optional[Tensor]]
@@ -71,7 +72,7 @@ def info_nce_loss(
         bias = torch.zeros_like(mask, dtype=anchor.dtype)
         bias.masked_fill_(~mask, float('-inf'))
 
-    x, y = F.normalize(anchor[node], dim=-1), F.normalize(other, dim=-1)
+    x, y = row_normalize(anchor[node]), row_normalize(other)
     positive = (weight * (x * y[node]).sum(dim=-1)).sum() / temperature
     total = weighted_logsumexp(x, y, weight, 1 / temperature, bias,
                                bound=1 / temperature)

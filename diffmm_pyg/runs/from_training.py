@@ -14,6 +14,7 @@ from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.models import Recommender
 from diffmm_pyg.runs.run import Run
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
+from diffmm_pyg.utils import RowEmbedding, UserEmbedding
 from diffmm_pyg.utils.hyper_parameters import hyper_parameters
 from diffmm_pyg.utils.sparse_backend import sparse_backend
 from torch_geometric.data import HeteroData
@@ -26,7 +27,7 @@ def to_run(
     training: Dict[str, Any],
     metrics: Dict[str, Any],
     history: List[Dict[str, float]],
-    user_emb: Tensor,
+    user_emb: UserEmbedding,
     item_emb: Tensor,
     origin: Dict[str, Any],
 ) -> Run:
@@ -40,7 +41,8 @@ def to_run(
         training (Dict): The arguments of the training.
         metrics (Dict): The metrics of the best epoch.
         history ([Dict]): Losses and metrics of every epoch.
-        user_emb (torch.Tensor): The embeddings :math:`(|\mathcal{U}|, F)`.
+        user_emb (torch.Tensor or RowEmbedding): The embeddings
+            :math:`(|\mathcal{U}|, F)`; rows are those of training.
         item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
         origin (Dict): What else is to be known of where the run comes from.
     """
@@ -73,10 +75,17 @@ def to_run(
         state={k: v.detach().cpu().contiguous()
                for k, v in model.state_dict().items()},
         graphs={k: v.cpu().contiguous() for k, v in graphs.items()},
-        user_emb=user_emb.cpu().contiguous(),
-        item_emb=item_emb.cpu().contiguous(),
+        user_emb=to_cpu(user_emb),
+        item_emb=to_cpu(item_emb),
         ids={kind: node_ids(data, kind) for kind in [USER, ITEM]},
     )
+
+
+def to_cpu(emb: UserEmbedding) -> Any:
+    r"""Moves embeddings to the CPU."""
+    if isinstance(emb, RowEmbedding):
+        return emb.apply(to_cpu)
+    return emb.cpu().contiguous()
 
 
 def describe_model(model: Recommender) -> Dict[str, Any]:

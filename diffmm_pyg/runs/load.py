@@ -10,6 +10,7 @@ from diffmm_pyg.errors import RunError
 from diffmm_pyg.runs.run import Run
 from diffmm_pyg.runs.save import FILES, FORMAT, import_safetensors
 from diffmm_pyg.typing import ITEM, USER
+from diffmm_pyg.utils import RowEmbedding, SparseRows, UserEmbedding
 
 
 def load(folder: str) -> Run:
@@ -36,19 +37,31 @@ def load(folder: str) -> Run:
     ids = _read_json(folder, 'ids.json')
     embeddings = _read_tensors(folder, 'embeddings.safetensors')
     graphs = _read_tensors(folder, 'graphs.safetensors')
-    sizes = [_check_nodes(folder, kind, embeddings.get(kind), ids.get(kind))
-             for kind in [USER, ITEM]]
-    if embeddings[USER].size(1) != embeddings[ITEM].size(1):
-        raise _damaged(folder, 'embeddings.safetensors', 'unequal widths')
+    dense = f'{USER}.dense' if f'{USER}.dense' in embeddings else USER
+    sizes = [
+        _check_nodes(folder, kind, embeddings.get(name), ids.get(kind))
+        for kind, name in [(USER, dense), (ITEM, ITEM)]
+    ]
     for name in {'observed', 'val', 'test'} & {'observed', *graphs}:
         _check_edges(folder, name, graphs.get(name), sizes)
+    user_emb: UserEmbedding = embeddings[dense]
+    if dense != USER:
+        scale = embeddings.get(f'{USER}.scale')
+        if (scale is None or scale.size() != (sizes[0], )
+                or not torch.isfinite(scale).all()):
+            raise _damaged(folder, 'embeddings.safetensors',
+                           'no finite scale of each user')
+        rows = SparseRows.from_edge_index(graphs['observed'], *sizes)
+        user_emb = RowEmbedding(rows, scale, embeddings[dense])
+    if user_emb.size(1) != embeddings[ITEM].size(1):
+        raise _damaged(folder, 'embeddings.safetensors', 'unequal widths')
     run = Run(
         config,
         _read_json(folder, 'metrics.json'),
         _read_history(folder, 'history.csv'),
         _read_tensors(folder, 'model.safetensors'),
         graphs,
-        embeddings[USER],
+        user_emb,
         embeddings[ITEM],
         ids,
     )

@@ -2,11 +2,11 @@ from typing import Any, Dict, List, Optional, Sequence, Union
 
 from torch import Tensor
 
-from diffmm_pyg.build import assemble
+from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.evaluation import evaluate, unranked_items
-from diffmm_pyg.nn import DiffMM
+from diffmm_pyg.nn.models import MODELS, Recommender
 from diffmm_pyg.recommendation import Id, Recommendations, recommend
-from diffmm_pyg.utils import SparseRows
+from diffmm_pyg.utils import SparseRows, UserEmbedding
 from diffmm_pyg.utils.checks import check_k
 
 
@@ -22,13 +22,14 @@ class Run:
         graphs (Dict[str, torch.Tensor]): Edges: :obj:`observed`, the
             positives :obj:`val` and :obj:`test`, and for every modality the
             generated ones with their weights.
-        user_emb (torch.Tensor): The embeddings :math:`(|\mathcal{U}|, F)`.
+        user_emb (torch.Tensor or RowEmbedding): The embeddings
+            :math:`(|\mathcal{U}|, F)`.
         item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
         ids (Dict[str, List]): The original ids of users and items.
     """
     def __init__(self, config: Dict[str, Any], metrics: Dict[str, Any],
                  history: List[Dict[str, float]], state: Dict[str, Tensor],
-                 graphs: Dict[str, Tensor], user_emb: Tensor,
+                 graphs: Dict[str, Tensor], user_emb: UserEmbedding,
                  item_emb: Tensor, ids: Dict[str, List[Id]]):
         self.config = config
         self.metrics = metrics
@@ -97,11 +98,21 @@ class Run:
             for name, label in labels.items()
         }
 
-    def model(self) -> DiffMM:
-        r"""Builds the trained model again."""
-        data = self.config['data']
-        model = assemble(data['num_users'], data['num_items'],
-                         data['channels'], self.config['model'],
-                         self.config['diffusion'])
+    def model(self) -> Recommender:
+        r"""Builds the trained model again.
+
+        Raises:
+            ConfigError: If its class is not one of this library.
+        """
+        name = self.config['class']
+        if name not in MODELS:
+            raise ConfigError(f"The run holds a model of class '{name}', "
+                              f"which is not one of diffmm_pyg; build it, and "
+                              f"load the parameters 'run.state'")
+        data, kwargs = self.config['data'], dict(self.config['model'])
+        if 'diffusion' in self.config:
+            kwargs['diffusion'] = self.config['diffusion']
+        model = MODELS[name].from_sizes(data['num_users'], data['num_items'],
+                                        data['channels'], **kwargs)
         model.load_state_dict(self.state)
         return model.eval()

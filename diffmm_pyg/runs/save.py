@@ -9,6 +9,7 @@ from diffmm_pyg.errors import MissingExtraError, RunError
 from diffmm_pyg.runs.curves import plot_curves
 from diffmm_pyg.runs.run import Run
 from diffmm_pyg.typing import ITEM, USER
+from diffmm_pyg.utils import RowEmbedding
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,12 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
             with open(os.path.join(partial, name), 'w') as f:
                 json.dump(content, f, indent=None if name == 'ids.json' else 2)
         _write_history(run.history, os.path.join(partial, 'history.csv'))
-        embeddings = {USER: run.user_emb, ITEM: run.item_emb}
+        embeddings = {ITEM: run.item_emb}
+        if isinstance(run.user_emb, RowEmbedding):
+            embeddings.update({f'{USER}.{name}': x for name, x in
+                               run.user_emb.tensors.items()})
+        else:
+            embeddings[USER] = run.user_emb
         for name, tensors in [('model', run.state), ('graphs', run.graphs),
                               ('embeddings', embeddings)]:
             path = os.path.join(partial, f'{name}.safetensors')

@@ -3,6 +3,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 from torch import Tensor
 
 from diffmm_pyg.nn.models import Recommender
+from diffmm_pyg.utils import UserEmbedding
 from torch_geometric.data import HeteroData
 
 
@@ -12,7 +13,7 @@ class Kept(NamedTuple):
     value: float
     state: Dict[str, Tensor]
     data: HeteroData
-    embeddings: Tuple[Tensor, Tensor]
+    embeddings: Tuple[UserEmbedding, Tensor]
 
 
 class Best:
@@ -33,7 +34,8 @@ class Best:
         return -1 if self.kept is None else self.kept.epoch
 
     def update(self, epoch: int, row: Dict[str, float], model: Recommender,
-               data: HeteroData, embeddings: Tuple[Tensor, Tensor]) -> None:
+               data: HeteroData,
+               embeddings: Tuple[UserEmbedding, Tensor]) -> None:
         r"""Keeps the epoch if it is the best so far."""
         value = row.get(self.metric, float('inf'))
         if (self.kept is not None and self.metric in row
@@ -44,7 +46,7 @@ class Best:
         self.kept = Kept(epoch, value, state, data.__copy__(), embeddings)
 
     def restore(self, model: Recommender,
-                data: HeteroData) -> Tuple[Tensor, Tensor]:
+                data: HeteroData) -> Tuple[UserEmbedding, Tensor]:
         r"""Sets the model and the graph back to the best epoch and returns
         its embeddings.
         """

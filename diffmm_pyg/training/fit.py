@@ -13,7 +13,7 @@ from diffmm_pyg.nn.models import Phase, Recommender
 from diffmm_pyg.runs import Run, check_out, free_folder, save_run, to_run
 from diffmm_pyg.training.best import Best
 from diffmm_pyg.training.splits import Splits
-from diffmm_pyg.utils import keyed_generator
+from diffmm_pyg.utils import RowEmbedding, UserEmbedding, keyed_generator
 from diffmm_pyg.utils.checks import check_choice
 from diffmm_pyg.utils.interrupt import uninterrupted
 from torch_geometric.data import HeteroData
@@ -92,6 +92,7 @@ def fit(
     accelerator, place = _accelerator(device)
     model, splits = model.to(place), splits.to(place)
     phases = model.phases(splits.train)
+    epochs = epochs if len(phases) > 0 else 1
     optimizers = [
         accelerator.prepare(torch.optim.Adam(p.parameters, lr, fused=True))
         for p in phases
@@ -223,16 +224,22 @@ def _run_phase(phase: Phase, optimizer: Any, key: Sequence[int],
 
 @torch.no_grad()
 def _embed(model: Recommender, data: HeteroData, device: torch.device,
-           precision: str, epoch: int) -> Tuple[Tensor, Tensor]:
+           precision: str, epoch: int) -> Tuple[UserEmbedding, Tensor]:
     model.eval()
     with _autocast(device, precision):
         user_emb, item_emb = model.embed(data)
-    for emb in [user_emb, item_emb]:
+    tensors = [item_emb]
+    if isinstance(user_emb, RowEmbedding):
+        tensors += user_emb.tensors.values()
+    else:
+        user_emb = user_emb.float()
+        tensors.append(user_emb)
+    for emb in tensors:
         if not torch.isfinite(emb).all():
             raise RunError(f"The embeddings are not finite after epoch "
                            f"{epoch}; lower 'lr' (or look for extreme "
                            f"features), and train again")
-    return user_emb.float(), item_emb.float()
+    return user_emb, item_emb.float()
 
 
 def _report(bar: tqdm, row: Dict[str, float], best: Best) -> None:

@@ -9,7 +9,7 @@ from diffmm_pyg.data import check_data
 from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.evaluation import evaluate, unranked_items
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
-from diffmm_pyg.utils import SparseRows
+from diffmm_pyg.utils import SparseRows, UserEmbedding
 from torch_geometric.data import HeteroData
 from torch_geometric.utils import coalesce
 
@@ -80,7 +80,7 @@ class Splits:
         out.labels = {k: v.to(device) for k, v in self.labels.items()}
         return out
 
-    def evaluate(self, name: str, user_emb: Tensor,
+    def evaluate(self, name: str, user_emb: UserEmbedding,
                  item_emb: Tensor) -> Dict[str, float]:
         r"""Evaluates on a split."""
         if name not in self._unranked:

@@ -10,8 +10,8 @@ from diffmm_pyg.utils.precision import to_matmul_dtype
 MAX_BLOCK_NUMEL = 2**20
 # A GPU wants larger pieces of work:
 CUDA_FACTOR = 32
-# Exponents that are known not to exceed this need no maximum to be found:
-MAX_SHIFT = 40.
+# Exponents that are known not to exceed this need not be shifted:
+MAX_EXPONENT = 40.
 
 
 class _WeightedLogSumExp(torch.autograd.Function):
@@ -39,16 +39,18 @@ class _WeightedLogSumExp(torch.autograd.Function):
                             out=buffer[:part.size(0)])
             if bias is not None:
                 prob += bias
-            if bound is not None and bound <= MAX_SHIFT:
-                shift = x.new_full((1, 1), bound)
-            else:
+            shift = None
+            if bound is None or bound > MAX_EXPONENT:
                 shift = prob.amax(dim=1, keepdim=True)
                 shift.clamp_(min=torch.finfo(shift.dtype).min)
-            prob = prob.sub_(shift).exp_()
+                prob -= shift
+            prob.exp_()
             # Where all biases are infinite, the sum is 0, as are the weights.
             norm = prob.sum(dim=1, dtype=x.dtype)
             norm.clamp_(min=torch.finfo(norm.dtype).tiny)
-            lse = norm.log() + shift.view(-1)
+            lse = norm.log()
+            if shift is not None:
+                lse += shift.view(-1)
             total += (weight[rows] * lse).sum()
 
             factor = (scale * weight[rows] / norm).view(-1, 1)
@@ -94,8 +96,8 @@ def weighted_logsumexp(
         bias (torch.Tensor, optional): The constant biases :math:`b_j`, of
             shape :obj:`[K]`, of which at least one is finite.
             (default: :obj:`None`)
-        bound (float, optional): What no exponent exceeds, nor the largest one
-            of a row falls short of by much, where that is known; saves a
-            search for the maximum. (default: :obj:`None`)
+        bound (float, optional): What no exponent exceeds in magnitude, where
+            that is known; saves a search for the maximum if it is small.
+            (default: :obj:`None`)
     """
     return _WeightedLogSumExp.apply(x, other, weight, scale, bias, bound)

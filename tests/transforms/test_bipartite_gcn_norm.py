@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from oracle import assert_close, generator
 
 from diffmm_pyg.errors import DataError
-from diffmm_pyg.nn import BipartiteAdj, ModalityConv
+from diffmm_pyg.nn import ModalityConv, StackedAdj
 from diffmm_pyg.testing import textbook
 from diffmm_pyg.transforms import BipartiteGCNNorm, bipartite_gcn_norm
 from diffmm_pyg.typing import INTERACTS, REV_INTERACTS, WITH_TORCH_SPARSE
@@ -48,15 +48,10 @@ def test_equals_gcn_norm_of_stacked_graph(double, num_users, num_items,
         assert_close(*grads)
 
     x = torch.randn(num_users + num_items, 3, generator=g)
-    adj = BipartiteAdj.from_edge_index(edge_index, num_users, num_items,
+    adj = StackedAdj.from_edge_index(edge_index, num_users, num_items,
                                        weight if weighted else None,
                                        sparse=False)
-    x_user, x_item = x.split([num_users, num_items])
-    conv = ModalityConv()
-    actual = torch.cat([
-        adj.scale_users(x_user) + adj.gather_users(conv, x_item),
-        adj.scale_items(x_item) + adj.gather_items(conv, x_user),
-    ])
+    actual = ModalityConv()(x, *adj)
     loops = torch.arange(num_users + num_items).expand(2, -1)
     edges = torch.cat([stacked(edge_index, num_users), loops], dim=1)
     assert_close(actual, LGConv(normalize=False)(x, edges, expected))

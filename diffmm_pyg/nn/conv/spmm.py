@@ -1,33 +1,69 @@
 import warnings
 from functools import lru_cache
-from typing import Any, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from diffmm_pyg.typing import Adj, SparseTensor
+from diffmm_pyg.typing import Adj, OptTensor, SparseTensor
 from torch_geometric.utils import spmm as pyg_spmm
 
 
 class _CSRMatmul(torch.autograd.Function):
-    # The backward pass of `torch.sparse.mm` transposes its matrix anew in
-    # each call; `SparseTensor` has the permutation in its cache.
     @staticmethod
     def forward(ctx: Any, adj_t: SparseTensor, x: Tensor) -> Tensor:
         ctx.adj_t = adj_t
-        return _csr_matmul(adj_t, x)
+        return _matmul(_csr(adj_t, x.dtype).matrix, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
-        return None, _csr_matmul(ctx.adj_t.t(), grad.contiguous())
+        return None, _matmul(_csr(ctx.adj_t, grad.dtype).transposed, grad)
 
 
-def _csr_matmul(adj_t: SparseTensor, x: Tensor) -> Tensor:
-    rowptr, col, value = adj_t.csr()
-    value = x.new_ones(col.numel()) if value is None else value.to(x.dtype)
-    csr = torch.sparse_csr_tensor(rowptr, col, value, adj_t.sizes(),
-                                  check_invariants=False)
-    return torch.sparse.mm(csr, x, 'sum')
+def _matmul(csr: Tensor, x: Tensor) -> Tensor:
+    # In place, as `csr @ x` would fill and copy a matrix of zeros first.
+    out = x.new_empty(csr.size(0), x.size(1))
+    return torch.addmm(out, csr, x, beta=0, out=out)
+
+
+class _CSR(NamedTuple):
+    value: OptTensor  # What the matrices below were made from,
+    version: int  # and its state at that time.
+    matrix: Tensor
+    transposed: Tensor
+
+
+# The backward pass of `torch.sparse.mm` transposes its matrix anew in each
+# call, which takes as long as the product; hence these are kept for as long
+# as a matrix lives and its values stay as they are:
+_cache: 'WeakKeyDictionary[Any, _CSR]' = WeakKeyDictionary()
+
+
+def _csr(adj_t: SparseTensor, dtype: torch.dtype) -> _CSR:
+    storage, value = adj_t.storage, adj_t.storage.value()
+    version = 0 if value is None else value._version
+    csr = _cache.get(storage)
+    if (csr is None or csr.value is not value or csr.version != version
+            or csr.matrix.dtype != dtype):
+        rowptr, col, _ = adj_t.csr()
+        x = torch.ones(col.numel()) if value is None else value.detach()
+        x, perm = x.to(dtype), storage.csr2csc()
+        size = adj_t.sizes()
+        csr = _cache[storage] = _CSR(
+            value, version, _to_csr(rowptr, col, x, size),
+            _to_csr(storage.colptr(), storage.row()[perm], x[perm],
+                    size[::-1]))
+    return csr
+
+
+def _to_csr(rowptr: Tensor, col: Tensor, value: Tensor,
+            size: List[int]) -> Tensor:
+    # MKL is faster on short indices.
+    if max(value.numel(), *size) < 2**31:
+        rowptr, col = rowptr.int(), col.int()
+    return torch.sparse_csr_tensor(rowptr, col, value, size,
+                                   check_invariants=False)
 
 
 @lru_cache(maxsize=None)
@@ -53,7 +89,8 @@ def spmm(adj_t: Adj, x: Tensor, reduce: str = 'sum') -> Tensor:
     """
     _spend_beta_warning()
     if (reduce in ['sum', 'add'] and isinstance(adj_t, SparseTensor)
-            and not x.is_cuda and not adj_t.requires_grad()
-            and adj_t.nnz() > 0):
+            and torch.backends.mkl.is_available() and not x.is_cuda
+            and x.dim() == 2 and x.dtype in [torch.float, torch.double]
+            and not adj_t.requires_grad() and adj_t.nnz() > 0):
         return _CSRMatmul.apply(adj_t, x)
     return pyg_spmm(adj_t, x, reduce)

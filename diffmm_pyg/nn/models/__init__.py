@@ -1,7 +1,11 @@
 from .diffmm import DiffMM, DiffMMOutput
 from .recommender import Phase, Recommender
 
+# Those that a run can build again, by name:
+MODELS = {cls.__name__: cls for cls in [DiffMM]}
+
 __all__ = [
+    'MODELS',
     'DiffMM',
     'DiffMMOutput',
     'Phase',

@@ -1,13 +1,11 @@
-from typing import Dict, List, Literal, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Literal, NamedTuple, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Embedding, ModuleDict
 
 from diffmm_pyg.data import check_sizes, modality_features, modality_masks
 from diffmm_pyg.diffusion import GraphDiffusion
-from diffmm_pyg.nn.bipartite_adj import BipartiteAdj, denoised_adjs
 from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.encoder import ModalityEncoder
 from diffmm_pyg.nn.fused_propagation import fused_propagation
@@ -15,8 +13,10 @@ from diffmm_pyg.nn.fusion import ModalityFusion
 from diffmm_pyg.nn.loss import bpr_loss, contrastive_loss
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
+from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
+from diffmm_pyg.utils.normalize import row_normalize
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
@@ -182,6 +182,14 @@ class DiffMM(Recommender):
         self.conv = ModalityConv()
         self.reset_parameters()
 
+    @classmethod
+    def from_sizes(cls, num_users: int, num_items: int,
+                   in_channels: Dict[str, int],
+                   **kwargs: Any) -> 'DiffMM':
+        diffusion = GraphDiffusion(num_items, list(in_channels),
+                                   **kwargs.pop('diffusion', {}))
+        return cls(num_users, num_items, in_channels, diffusion, **kwargs)
+
     def reset_parameters(self):
         r"""Resets all learnable parameters of the module."""
         torch.nn.init.xavier_uniform_(self.user_embedding.weight)
@@ -197,8 +205,8 @@ class DiffMM(Recommender):
     def forward(
         self,
         x_dict: Dict[str, Tensor],
-        adj: BipartiteAdj,
-        denoised_adj_dict: Dict[str, BipartiteAdj],
+        adj: StackedAdj,
+        denoised_adj_dict: Dict[str, StackedAdj],
         mask_dict: Masks = None,
         with_views: bool = True,
     ) -> DiffMMOutput:
@@ -207,8 +215,8 @@ class DiffMM(Recommender):
         Args:
             x_dict (Dict[str, torch.Tensor]): The raw features of the items,
                 of shape :math:`(|\mathcal{I}|, F_m)`, per modality.
-            adj (BipartiteAdj): The observed graph.
-            denoised_adj_dict (Dict[str, BipartiteAdj]): The generated graph
+            adj (StackedAdj): The observed graph.
+            denoised_adj_dict (Dict[str, StackedAdj]): The generated graph
                 of every modality.
             mask_dict (Dict[str, torch.Tensor], optional): The items
                 :math:`(|\mathcal{I}|)` that have a modality.
@@ -218,27 +226,23 @@ class DiffMM(Recommender):
         """
         user, item = self.user_embedding.weight, self.item_embedding.weight
         feat_dict = self._features(x_dict, mask_dict)
-        weight = dict(zip(self.modalities,
-                          self.adj_weight * self.fusion.weight, strict=True))
-        item_weight = weight
-        if mask_dict:
-            item_weight = {m: self.adj_weight * w
-                           for m, w in self.fusion.weights(mask_dict).items()}
+        weight_dict = self.fusion.node_weights(self.num_users, mask_dict)
         hidden, outs = fused_propagation(
             self.conv, adj, denoised_adj_dict, user, item, feat_dict,
-            self.fusion(feat_dict, mask_dict), weight, item_weight,
+            self.fusion(feat_dict, mask_dict),
+            {m: self.adj_weight * w for m, w in weight_dict.items()},
             self.num_layers, with_views)
-        (user, item), *views = outs
-        return DiffMMOutput(
-            user + self.residual_weight * F.normalize(hidden[0]),
-            item + self.residual_weight * F.normalize(hidden[1]),
-            dict(zip(self.modalities, views, strict=False)))
+        out = outs[0] + self.residual_weight * row_normalize(hidden)
+        sizes = [self.num_users, self.num_items]
+        (user, item), *views = [x.split(sizes) for x in (out, *outs[1:])]
+        return DiffMMOutput(user, item, dict(zip(self.modalities, views,
+                                                 strict=False)))
 
     def _features(self, x_dict: Dict[str, Tensor],
                   mask_dict: Masks) -> Dict[str, Tensor]:
         out = {}
         for m in self.modalities:
-            out[m] = F.normalize(self.encoders[m](x_dict[m]))
+            out[m] = row_normalize(self.encoders[m](x_dict[m]))
             if mask_dict is not None and m in mask_dict:
                 out[m] = out[m] * mask_dict[m].view(-1, 1)
         return out
@@ -281,7 +285,7 @@ class DiffMM(Recommender):
 
     def embed(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         self.check(data)
-        adj = BipartiteAdj.from_edge_index(data[INTERACTS].edge_index,
+        adj = StackedAdj.from_edge_index(data[INTERACTS].edge_index,
                                            self.num_users, self.num_items)
         dropout = self.edge_dropout if self.dropout_at_test else 0.
         out = self(modality_features(data), adj,

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.data import modality_features, modality_masks
-from diffmm_pyg.nn.bipartite_adj import BipartiteAdj, denoised_adjs
 from diffmm_pyg.nn.models.recommender import Key, Phase
+from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
 from diffmm_pyg.transforms import add_denoised_edges
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import NegativeSampler, SparseRows, keyed_generator
@@ -26,11 +26,11 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     rows = SparseRows.from_edge_index(data[INTERACTS].edge_index, *sizes)
     user, item = rows.edge_index
     x_dict, mask_dict = modality_features(data), modality_masks(data)
-    adj = BipartiteAdj.from_edge_index(rows.edge_index, *sizes)
+    adj = StackedAdj.from_edge_index(rows.edge_index, *sizes)
     sampler = NegativeSampler(rows)
     # What an epoch begins with:
     feat_dict: Dict[str, Tensor] = {}
-    denoised_adj_dict: Dict[str, BipartiteAdj] = {}
+    denoised_adj_dict: Dict[str, StackedAdj] = {}
 
     @torch.no_grad()
     def project(key: Key) -> None:

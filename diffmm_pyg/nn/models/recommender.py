@@ -1,5 +1,6 @@
 import abc
 from typing import (
+    Any,
     Callable,
     Dict,
     List,
@@ -19,6 +20,7 @@ from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.recommendation import Id, Recommendations, recommend
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 from diffmm_pyg.utils.checks import check_k
+from diffmm_pyg.utils.row_embedding import UserEmbedding
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
 
@@ -55,14 +57,25 @@ class Recommender(torch.nn.Module, abc.ABC):
     # The graph of the training, with what it generated:
     data: Optional[HeteroData] = None
 
+    @classmethod
+    def from_sizes(cls, num_users: int, num_items: int,
+                   in_channels: Dict[str, int],
+                   **kwargs: Any) -> 'Recommender':
+        r"""Builds a model from the sizes of a graph, *i.e.* the numbers of
+        users and items and the size of the features of every modality, and
+        its hyper-parameters.
+        """
+        return cls(num_users, num_items, **kwargs)
+
     @abc.abstractmethod
     def phases(self, data: HeteroData) -> List[Phase]:
-        r"""Returns the phases of an epoch on :obj:`data`, in order. They may
-        change :obj:`data`.
+        r"""Returns the phases of an epoch on :obj:`data`, in order; none
+        where :meth:`embed` computes all there is. They may change
+        :obj:`data`.
         """
 
     @abc.abstractmethod
-    def embed(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
+    def embed(self, data: HeteroData) -> Tuple[UserEmbedding, Tensor]:
         r"""Returns the embeddings of users :math:`(|\mathcal{U}|, F)` and
         items :math:`(|\mathcal{I}|, F)` to rank with.
         """

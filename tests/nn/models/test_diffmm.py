@@ -13,7 +13,7 @@ from oracle import (
 )
 
 from diffmm_pyg.diffusion import GraphDiffusion
-from diffmm_pyg.nn import BipartiteAdj, DiffMM
+from diffmm_pyg.nn import DiffMM, StackedAdj
 from diffmm_pyg.testing import textbook
 
 DTYPES = [torch.double, torch.float]
@@ -62,7 +62,7 @@ class Problem:
             }, self.masks, **kwargs)
 
     def adj(self, edge_index, edge_weight=None, **kwargs):
-        return BipartiteAdj.from_edge_index(edge_index, *self.sizes,
+        return StackedAdj.from_edge_index(edge_index, *self.sizes,
                                             edge_weight, **kwargs)
 
     def expected(self):

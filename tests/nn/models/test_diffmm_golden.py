@@ -5,7 +5,7 @@ import torch
 from oracle import GOLDEN, MODALITIES, assert_golden
 
 from diffmm_pyg.diffusion import GraphDiffusion
-from diffmm_pyg.nn import BipartiteAdj, DiffMM, contrastive_loss
+from diffmm_pyg.nn import DiffMM, StackedAdj, contrastive_loss
 
 NUM_USERS, NUM_ITEMS = 12, 9
 
@@ -42,7 +42,7 @@ def make_model(prefix, num_modalities, trans, num_layers):
 
 
 def make_adj(key, sparse):
-    return BipartiteAdj.from_edge_index(GOLDEN[key], NUM_USERS, NUM_ITEMS,
+    return StackedAdj.from_edge_index(GOLDEN[key], NUM_USERS, NUM_ITEMS,
                                         sparse=sparse)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from oracle import assert_close, generator
 
-from diffmm_pyg.nn import BipartiteAdj, ModalityConv
+from diffmm_pyg.nn import ModalityConv, StackedAdj
 from diffmm_pyg.testing import textbook
 
 U, I = 5, 4
@@ -11,12 +11,7 @@ EDGE_INDEX = torch.tensor([[2, 0, 1, 0, 3], [1, 0, 1, 2, 0]])
 
 
 def matmul(adj, x):
-    conv = ModalityConv()
-    x_user, x_item = x.split([U, I])
-    return torch.cat([
-        adj.scale_users(x_user) + adj.gather_users(conv, x_item),
-        adj.scale_items(x_item) + adj.gather_items(conv, x_user),
-    ])
+    return ModalityConv()(x, *adj)
 
 
 @pytest.mark.parametrize('weighted', [False, True])
@@ -24,7 +19,7 @@ def matmul(adj, x):
 def test_equals_textbook(double, sparse, weighted, dropout):
     weight = torch.rand(5, requires_grad=True) if weighted else None
     x = torch.randn(U + I, 3, requires_grad=True)
-    adj = BipartiteAdj.from_edge_index(EDGE_INDEX, U, I, weight, dropout,
+    adj = StackedAdj.from_edge_index(EDGE_INDEX, U, I, weight, dropout,
                                        generator(7), sparse=sparse)
     out = matmul(adj, x)
 
@@ -45,7 +40,7 @@ def test_equals_textbook(double, sparse, weighted, dropout):
 
 
 def test_without_edges(sparse):
-    adj = BipartiteAdj.from_edge_index(EDGE_INDEX[:, :0], U, I, sparse=sparse)
+    adj = StackedAdj.from_edge_index(EDGE_INDEX[:, :0], U, I, sparse=sparse)
     x = torch.randn(U + I, 3, requires_grad=True)
     out = matmul(adj, x)
     assert torch.equal(out, x)
@@ -55,11 +50,10 @@ def test_without_edges(sparse):
 
 def test_dropout_statistics():
     edge_index = torch.stack([torch.arange(20000)] * 2)
-    adj = BipartiteAdj.from_edge_index(edge_index, 20000, 20000,
+    adj = StackedAdj.from_edge_index(edge_index, 20000, 20000,
                                        dropout=0.3, generator=generator(0),
                                        sparse=False)
-    parts = [adj.weight_to_user, adj.weight_to_item, adj.root_user,
-             adj.root_item]
+    parts = adj.edge_weight.split(20000)
     for x in parts:  # All entries are 1/2 before dropout.
         kept = x != 0
         assert_close(x[kept], torch.full_like(x[kept], 0.5 / 0.7))
