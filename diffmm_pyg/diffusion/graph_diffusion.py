@@ -1,4 +1,4 @@
-from typing import Dict, List, Literal, Optional, Tuple, Union, get_args
+from typing import Dict, List, Literal, Optional, Tuple, get_args
 
 import torch
 from torch import Tensor
@@ -9,14 +9,22 @@ from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
 from diffmm_pyg.diffusion.objective import (
     gaussian_objective,
+    msi_matrices,
     multinomial_objective,
 )
 from diffmm_pyg.diffusion.row_scores import RowScores
+from diffmm_pyg.diffusion.sampled_items import (
+    SampledItems,
+    sampled_noisy_matmul,
+)
+from diffmm_pyg.diffusion.sampled_objective import (
+    sampled_gaussian_objective,
+    sampled_multinomial_objective,
+)
 from diffmm_pyg.typing import EdgesDict
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from diffmm_pyg.utils.random import keyed_generator
 from diffmm_pyg.utils.sparse_rows import SparseRows
-from diffmm_pyg.utils.topk import map_blocks
 
 Candidates = Literal['all', 'unseen', 'observed']
 Weighting = Literal['binary', 'score']
@@ -30,6 +38,11 @@ SAMPLERS: Dict[str, List[Sampler]] = {  # The default one first.
 OBJECTIVES = {
     'gaussian': gaussian_objective,
     'multinomial': multinomial_objective,
+}
+
+SAMPLED_OBJECTIVES = {
+    'gaussian': sampled_gaussian_objective,
+    'multinomial': sampled_multinomial_objective,
 }
 
 ROW_BLOCK_SIZE = 2048  # The number of rows that are denoised at a time.
@@ -77,6 +90,12 @@ class GraphDiffusion(torch.nn.Module):
             (default: :obj:`None`)
         loss_weighting (str, optional): The weight of a timestep in the loss,
             :obj:`"snr"` or :obj:`"uniform"`. (default: :obj:`"snr"`)
+        num_sampled_items (int, optional): If set, :meth:`loss` is estimated
+            from this number :math:`S` of items, drawn for every batch, and
+            its cost does not multiply rows by items. Noise then falls on
+            these items only, scaled by :math:`\sqrt{|\mathcal{I}| / S}`: an
+            approximation, as the covariance of what it adds to the hidden
+            layers is right only on average over draws. (default: :obj:`None`)
     """
     def __init__(
         self,
@@ -95,15 +114,20 @@ class GraphDiffusion(torch.nn.Module):
         noise_max: float = 0.02,
         first_beta: Optional[float] = None,
         loss_weighting: Literal['snr', 'uniform'] = 'snr',
+        num_sampled_items: Optional[int] = None,
     ):
         super().__init__()
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
         check_choice('sampler', sampler, SAMPLERS[likelihood])
+        if num_sampled_items is not None:
+            check_range('num_sampled_items', num_sampled_items, 1,
+                        num_items + 1)
 
         self.likelihood = likelihood
         self.sampler = sampler
         self.msi_weight = msi_weight
+        self.num_sampled_items = num_sampled_items
         self.process = GaussianDiffusion(num_steps, noise_scale, noise_min,
                                          noise_max, first_beta,
                                          loss_weighting)
@@ -154,8 +178,8 @@ class GraphDiffusion(torch.nn.Module):
             gradient.
         """
         process, denoiser = self.process, self.denoiser
+        generator = keyed_generator(*seed, device=process.betas.device)
         if timestep is None:
-            generator = keyed_generator(*seed, device=process.betas.device)
             timestep = process.sample_timesteps(rows.num_rows, generator)
 
         x = NoisyRows(
@@ -167,24 +191,25 @@ class GraphDiffusion(torch.nn.Module):
             noise=noise,
             mask=mask if self.training else None,
         )
-        z, sq_norm = noisy_matmul(x, denoiser.weight_in.flatten(1))
+        items, weight = None, denoiser.weight_in.flatten(1)
+        if self.num_sampled_items is None:
+            z, sq_norm = noisy_matmul(x, weight)
+        else:
+            items = SampledItems.draw(rows, self.num_sampled_items, generator)
+            z, sq_norm = sampled_noisy_matmul(x, items, weight)
         if denoiser.normalize:
             z = z / sq_norm.sqrt().clamp(min=1e-12).view(-1, 1)
         steps = torch.arange(process.num_steps, device=z.device)
         time = denoiser.encode_time(steps)[timestep]
         hidden = denoiser.hidden(z.view_as(time), time)
 
-        feats, targets = [], []
-        for m in self.modalities:
-            has: Union[float, Tensor] = 1.
-            if masks is not None and m in masks:
-                has = masks[m].view(-1, 1)
-            feats.append(features[m].detach() * has)
-            targets.append(rows.matmul(item_embedding.detach() * has))
-
-        objective = OBJECTIVES[self.likelihood]
-        return objective(denoiser, hidden, rows, feats, targets,
-                         process.loss_weights[timestep], self.msi_weight)
+        args = (*msi_matrices(self.modalities, rows, features, item_embedding,
+                              masks),
+                process.loss_weights[timestep], self.msi_weight)
+        if items is None:
+            return OBJECTIVES[self.likelihood](denoiser, hidden, rows, *args)
+        objective = SAMPLED_OBJECTIVES[self.likelihood]
+        return objective(denoiser, hidden, items, *args)
 
     def generate(
         self,
@@ -198,7 +223,8 @@ class GraphDiffusion(torch.nn.Module):
         differentiable: bool = False,
     ) -> EdgesDict:
         r"""Denoises :obj:`rows` and returns, for every modality, the edges to
-        the :obj:`k` items of every row with the largest denoised values.
+        the :obj:`k` items of every row with the largest denoised values,
+        exactly: a search of rows times items times hidden channels, in blocks.
 
         Args:
             rows (SparseRows): The rows to start from.
@@ -231,28 +257,10 @@ class GraphDiffusion(torch.nn.Module):
             check_range('noise_step', noise_step, 0, self.process.num_steps)
 
         with torch.set_grad_enabled(differentiable):
-            scores = RowScores(self, noise_step, seed)
-            ones = torch.ones_like(self.process.betas[:1])
-
-            def block(start: int, end: int) -> List[Tuple[Tensor, Tensor]]:
-                part = scores(rows.narrow(start, end), start)
-                edges = []
-                for m in range(len(self.modalities)):
-                    edge_index = part.topk(m, k, candidates)
-                    if weighting == 'score':
-                        weight = part.edge_weight(m, edge_index, weight_scale)
-                    else:
-                        weight = ones.expand(edge_index.size(1))
-                    row, col = edge_index
-                    edges.append((torch.stack([row + start, col]), weight))
-                return edges
-
-            blocks = map_blocks(block, rows.num_rows, ROW_BLOCK_SIZE)
-        return {
-            modality: (torch.cat([b[m][0] for b in blocks], dim=1),
-                       torch.cat([b[m][1] for b in blocks]))
-            for m, modality in enumerate(self.modalities)
-        }
+            edges = RowScores(self, noise_step, seed).top_edges(
+                rows, k, candidates,
+                weight_scale if weighting == 'score' else None, ROW_BLOCK_SIZE)
+        return dict(zip(self.modalities, edges, strict=True))
 
     def score_edges(
         self,
@@ -268,28 +276,10 @@ class GraphDiffusion(torch.nn.Module):
         times :obj:`weight_scale`.
         """
         check_edges(edge_index, rows.num_rows, rows.num_cols)
-        perm = edge_index[0].argsort(stable=True)
-        edge_index = edge_index[:, perm]
-        ptr = torch.searchsorted(
-            edge_index[0].contiguous(),
-            torch.arange(rows.num_rows + 1, device=perm.device))
         with torch.set_grad_enabled(differentiable):
-            scores = RowScores(self)
-
-            def block(start: int, end: int) -> List[Tensor]:
-                part = scores(rows.narrow(start, end), start)
-                edges = edge_index[:, ptr[start]:ptr[end]].clone()
-                edges[0] -= start
-                return [part.edge_weight(m, edges, weight_scale)
-                        for m in range(len(self.modalities))]
-
-            blocks = map_blocks(block, rows.num_rows, ROW_BLOCK_SIZE)
-            out = {}
-            for m, modality in enumerate(self.modalities):
-                weight = torch.cat([b[m] for b in blocks])
-                out[modality] = torch.zeros_like(weight).index_put(
-                    (perm, ), weight)
-        return out
+            weights = RowScores(self).edge_weights(
+                rows, edge_index, weight_scale, ROW_BLOCK_SIZE)
+        return dict(zip(self.modalities, weights, strict=True))
 
     def __repr__(self) -> str:
         return (f"{self.__class__.__name__}({self.denoiser.num_items}, "

@@ -3,7 +3,8 @@ r"""The training objectives of the denoisers: how far the predictions
 how far the items they name look from those of the row (modality-aware signal
 injection, MSI).
 """
-from typing import Dict, List
+from functools import partial
+from typing import Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -61,10 +62,40 @@ def gaussian_objective(
     error = (sq_norm + p.bias_bias - 2 * inner + count) / rows.num_cols
     elbo = (weight.view(-1, 1) * error).sum(dim=1).mean()
 
-    predicted = h @ p.weight_feat + p.bias_feat.unsqueeze(1)  # [M, N, F]
-    msi = (predicted - torch.stack(targets)).square().mean(dim=-1).t()
-    msi = msi_weight * msi.sum(dim=1).mean()
+    msi = linear_msi(h, p.weight_feat, p.bias_feat, targets, msi_weight)
     return {'loss': elbo + msi, 'elbo': elbo.detach(), 'msi': msi.detach()}
+
+
+def msi_matrices(
+    modalities: List[str],
+    rows: SparseRows,
+    features: Dict[str, Tensor],
+    item_embedding: Tensor,
+    masks: Optional[Dict[str, Tensor]],
+) -> Tuple[List[Tensor], List[Tensor]]:
+    r"""Returns, per modality, the constant :math:`\mathbf{P}` and
+    :math:`x_0 \mathbf{E}` of the MSI loss, of which items without the modality
+    are left out.
+    """
+    feats, targets = [], []
+    for m in modalities:
+        has: Union[float, Tensor] = 1.
+        if masks is not None and m in masks:
+            has = masks[m].view(-1, 1)
+        feats.append(features[m].detach() * has)
+        targets.append(rows.matmul(item_embedding.detach() * has))
+    return feats, targets
+
+
+def linear_msi(h: Tensor, weight_feat: Tensor, bias_feat: Tensor,
+               targets: List[Tensor], msi_weight: float) -> Tensor:
+    r"""Returns the MSI loss of predictions that are linear in the hidden
+    layers :obj:`[M, N, H]`, see
+    :class:`~diffmm_pyg.diffusion.item_products.ItemProducts`.
+    """
+    predicted = h @ weight_feat + bias_feat.unsqueeze(1)  # [M, N, F]
+    msi = (predicted - torch.stack(targets)).square().mean(dim=-1).t()
+    return msi_weight * msi.sum(dim=1).mean()
 
 
 def multinomial_objective(
@@ -85,25 +116,45 @@ def multinomial_objective(
     weight, msi_weight = weight / rows.num_rows, msi_weight / rows.num_rows
     count = rows.count.to(hidden.dtype)
     chunk_size = max(1, MAX_BLOCK_NUMEL // rows.num_cols)
-    loss, parts = hidden.new_zeros(()), hidden.new_zeros(2)
-    for m in range(hidden.size(1)):
 
-        def nll_and_msi(start: int, end: int, h: Tensor, w: Tensor,
-                        b: Tensor, m: int = m) -> Tensor:
-            chunk = rows.narrow(start, end)
-            n = count[start:end]
-            log_prob = torch.log_softmax(torch.addmm(b, h, w.t()), dim=1)
-            row, col = chunk.edge_index
-            nll = -(log_prob[row, col] * weight[start:end][row]).sum()
-            if msi_weight == 0:
-                return torch.stack([nll, torch.zeros_like(nll)])
-            predicted = n.view(-1, 1) * (log_prob.exp() @ features[m])
-            msi = (predicted - targets[m][start:end]).square().mean(dim=1)
-            return torch.stack([nll, msi_weight * msi.sum()])
+    def nll_and_msi(m: int, start: int, end: int, h: Tensor, w: Tensor,
+                    b: Tensor) -> Tensor:
+        chunk = rows.narrow(start, end)
+        n = count[start:end]
+        log_prob = torch.log_softmax(torch.addmm(b, h, w.t()), dim=1)
+        row, col = chunk.edge_index
+        nll = -(log_prob[row, col] * weight[start:end][row]).sum()
+        if msi_weight == 0:
+            return torch.stack([nll, torch.zeros_like(nll)])
+        predicted = n.view(-1, 1) * (log_prob.exp() @ features[m])
+        msi = (predicted - targets[m][start:end]).square().mean(dim=1)
+        return torch.stack([nll, msi_weight * msi.sum()])
 
-        value, part = chunked_loss(nll_and_msi, hidden[:, m],
-                                   denoiser.weight_out[:, m],
-                                   denoiser.bias_out[:, m],
-                                   chunk_size=chunk_size)
-        loss, parts = loss + value, parts + part
+    loss, parts = sum_over_modalities(nll_and_msi, hidden,
+                                      denoiser.weight_out, denoiser.bias_out,
+                                      chunk_size)
     return {'loss': loss, 'elbo': parts[0], 'msi': parts[1]}
+
+
+def sum_over_modalities(
+    fn: Callable[..., Tensor],
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    chunk_size: int,
+) -> Tuple[Tensor, Tensor]:
+    r"""Sums :meth:`chunked_loss` over the modalities of hidden layers
+    :obj:`[N, M, H]`, weights :obj:`[C, M, H]` and biases :obj:`[C, M]`.
+
+    Args:
+        fn (Callable): Maps :obj:`(m, start, end, hidden, weight, bias)` of
+            modality :obj:`m` to the parts of the loss of these rows.
+        hidden, weight, bias (torch.Tensor): The layers.
+        chunk_size (int): The number of rows of a chunk.
+    """
+    loss, parts = hidden.new_zeros(()), hidden.new_zeros(())
+    for m in range(hidden.size(1)):
+        value, part = chunked_loss(partial(fn, m), hidden[:, m], weight[:, m],
+                                   bias[:, m], chunk_size=chunk_size)
+        loss, parts = loss + value, parts + part
+    return loss, parts

@@ -1,4 +1,4 @@
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,11 @@ from torch import Tensor
 
 from diffmm_pyg.diffusion.reverse import HiddenReverse
 from diffmm_pyg.utils.sparse_rows import SparseRows
-from diffmm_pyg.utils.topk import MAX_BLOCK_NUMEL, inner_product_topk
+from diffmm_pyg.utils.topk import (
+    MAX_BLOCK_NUMEL,
+    inner_product_topk,
+    map_blocks,
+)
 from torch_geometric.nn.pool.select.topk import topk
 
 if TYPE_CHECKING:
@@ -34,6 +38,54 @@ class RowScores:
         hidden = self.reverse(rows, self.noise_step,
                               seed=(self.seed, offset))
         return RowBlockScores(self, rows, hidden)
+
+    def top_edges(self, rows: SparseRows, k: int, candidates: str,
+                  scale: Optional[float],
+                  block_size: int) -> List[Tuple[Tensor, Tensor]]:
+        r"""Returns the edges of :meth:`RowBlockScores.topk` and their
+        weights, or ones if there is no :obj:`scale`, per modality.
+        """
+        ones = torch.ones_like(self.reverse.process.betas[:1])
+
+        def block(start: int, end: int) -> List[Tuple[Tensor, Tensor]]:
+            part = self(rows.narrow(start, end), start)
+            edges = []
+            for m in range(part.hidden.size(1)):
+                edge_index = part.topk(m, k, candidates)
+                if scale is not None:
+                    weight = part.edge_weight(m, edge_index, scale)
+                else:
+                    weight = ones.expand(edge_index.size(1))
+                row, col = edge_index
+                edges.append((torch.stack([row + start, col]), weight))
+            return edges
+
+        blocks = map_blocks(block, rows.num_rows, block_size)
+        return [(torch.cat([x[0] for x in edges], dim=1),
+                 torch.cat([x[1] for x in edges]))
+                for edges in zip(*blocks, strict=True)]
+
+    def edge_weights(self, rows: SparseRows, edge_index: Tensor, scale: float,
+                     block_size: int) -> List[Tensor]:
+        r"""Returns :meth:`RowBlockScores.edge_weight` of edges
+        :obj:`[2, E]`, in any order, per modality.
+        """
+        perm = edge_index[0].argsort(stable=True)
+        edge_index = edge_index[:, perm]
+        ptr = torch.searchsorted(
+            edge_index[0].contiguous(),
+            torch.arange(rows.num_rows + 1, device=perm.device))
+
+        def block(start: int, end: int) -> List[Tensor]:
+            part = self(rows.narrow(start, end), start)
+            edges = edge_index[:, ptr[start]:ptr[end]].clone()
+            edges[0] -= start
+            return [part.edge_weight(m, edges, scale)
+                    for m in range(part.hidden.size(1))]
+
+        blocks = map_blocks(block, rows.num_rows, block_size)
+        weights = (torch.cat(x) for x in zip(*blocks, strict=True))
+        return [torch.zeros_like(x).index_put((perm, ), x) for x in weights]
 
 
 class RowBlockScores:

@@ -39,6 +39,8 @@ def info_nce_loss(
     index: Tensor,
     temperature: float,
     mask: Optional[Tensor] = None,
+    num_contrasts: Optional[int] = None,
+    generator: Optional[torch.Generator] = None,
 ) -> Tensor:
     r"""The InfoNCE loss from `"Representation Learning with Contrastive
     Predictive Coding" <https://arxiv.org/abs/1807.03748>`_, with cosine
@@ -58,6 +60,15 @@ def info_nce_loss(
         mask (torch.Tensor, optional): The nodes :math:`(|\mathcal{V}|)` that
             take part; the others are neither anchors nor in the denominator.
             (default: :obj:`None`)
+        num_contrasts (int, optional): If given, the sum in the denominator is
+            estimated, without bias, from the nodes of the batch and so many
+            others, drawn uniformly, whose terms are weighted by the inverse
+            of their number (the log-Q correction of `"Sampling-Bias-Corrected
+            Neural Modeling for Large Corpus Item Recommendations"
+            <https://doi.org/10.1145/3298689.3346996>`_).
+            (default: :obj:`None`)
+        generator (torch.Generator, optional): What draws them.
+            (default: :obj:`None`)
     """
     if not temperature > 0:
         raise ValueError(f"'temperature' must be positive "
@@ -69,14 +80,41 @@ def info_nce_loss(
     weight, bias = count.to(anchor.dtype), None
     if mask is not None:
         weight = weight * mask[node]
-        bias = torch.zeros_like(mask, dtype=anchor.dtype)
-        bias.masked_fill_(~mask, float('-inf'))
-
-    x, y = row_normalize(anchor[node]), row_normalize(other)
-    positive = (weight * (x * y[node]).sum(dim=-1)).sum() / temperature
+        bias = mask.to(anchor.dtype).log()
+    x, y = row_normalize(anchor[node]), row_normalize(other[node])
+    positive = (weight * (x * y).sum(dim=-1)).sum() / temperature
+    if num_contrasts is None:
+        y = row_normalize(other)
+    else:
+        contrast, bias = _sample_contrasts(node, other.size(0), num_contrasts,
+                                           mask, generator)
+        y = torch.cat([y, row_normalize(other[contrast])])
+        bias = bias.to(anchor.dtype)
     total = weighted_logsumexp(x, y, weight, 1 / temperature, bias,
-                               bound=1 / temperature)
+                               None if num_contrasts else 1 / temperature)
     return (total - positive) / index.numel()
+
+
+def _sample_contrasts(
+    node: Tensor,
+    num_nodes: int,
+    num_contrasts: int,
+    mask: Optional[Tensor],
+    generator: Optional[torch.Generator],
+) -> Tuple[Tensor, Tensor]:
+    # Nodes, and the logarithm of how many nodes each one of the batch, and
+    # each of these, stands for.
+    count = torch.zeros(num_nodes, device=node.device)
+    count.index_add_(0, node, count.new_ones(node.numel()))
+    rest = (count == 0).float()
+    own = count[node].reciprocal()
+    if mask is not None:
+        rest, own = rest * mask, own * mask[node]
+    contrast = torch.randint(num_nodes, (num_contrasts, ),
+                             generator=generator, device=node.device)
+    drawn = rest[contrast]
+    stands_for = drawn * rest.sum() / drawn.sum().clamp(min=1)
+    return contrast, torch.cat([own, stands_for]).log()
 
 
 def contrastive_loss(
@@ -87,6 +125,8 @@ def contrastive_loss(
     temperature: float,
     anchor: Literal['main', 'modality'] = 'main',
     mask_dict: Optional[Dict[str, Tensor]] = None,
+    num_contrasts: Optional[int] = None,
+    generator: Optional[torch.Generator] = None,
 ) -> Tensor:
     r"""The cross-modal contrastive loss (Eqs. 22 and 23 of `"DiffMM"
     <https://arxiv.org/abs/2406.11781>`_): the sum over pairs of views of
@@ -106,6 +146,10 @@ def contrastive_loss(
         mask_dict (Dict[str, torch.Tensor], optional): The items
             :math:`(|\mathcal{I}|)` that have a modality; the others are left
             out of its view. (default: :obj:`None`)
+        num_contrasts (int, optional): See :meth:`info_nce_loss`.
+            (default: :obj:`None`)
+        generator (torch.Generator, optional): What draws contrasts.
+            (default: :obj:`None`)
     """
     views: List[View] = [(*view, (mask_dict or {}).get(m))
                          for m, view in view_dict.items()]
@@ -118,6 +162,8 @@ def contrastive_loss(
         mask = mask1 if mask2 is None else mask2
         if mask1 is not None and mask2 is not None:
             mask = mask1 & mask2
-        loss = loss + info_nce_loss(user1, user2, user, temperature)
-        loss = loss + info_nce_loss(item1, item2, item, temperature, mask)
+        for x, y, index, present in [(user1, user2, user, None),
+                                     (item1, item2, item, mask)]:
+            loss = loss + info_nce_loss(x, y, index, temperature, present,
+                                        num_contrasts, generator)
     return loss

@@ -222,6 +222,8 @@ def test_score_edges_errors():
     ({'loss_weighting': 'none'}, "'loss_weighting' must be"),
     ({'num_steps': 0}, "'num_steps' must be at least 1"),
     ({'noise_scale': 60.}, 'noise variances'),
+    ({'num_sampled_items': 0}, r"'num_sampled_items' must lie in \[1, 4\)"),
+    ({'num_sampled_items': 4}, "'num_sampled_items' must lie in"),
 ])
 def test_init_errors(kwargs, match):
     with pytest.raises(ValueError, match=match):

@@ -159,3 +159,53 @@ def test_bpr(double, batch_size):
 def test_bpr_does_not_overflow():
     scores = torch.tensor([-1e4, 1e4])
     assert bpr_loss(scores, -scores) == 1e4
+
+
+def sampled(x, y, index, mask=None, num_contrasts=3, seed=0):
+    return info_nce_loss(x, y, index, 0.5, mask, num_contrasts,
+                         generator(seed))
+
+
+@pytest.mark.parametrize('masked', [False, True])
+def test_sampled_info_nce_of_all_nodes_is_exact(double, masked):
+    x = torch.randn(6, 4, requires_grad=True)
+    y = torch.randn(6, 4, requires_grad=True)
+    mask = torch.tensor([1, 0, 1, 1, 0, 1]).bool() if masked else None
+    # A batch that holds every node leaves none to draw; duplicates count
+    # once in the denominator, although twice in the sum.
+    index = torch.tensor([0, 1, 2, 3, 3, 5, 4])
+    actual = sampled(x, y, index, mask)
+    expected = info_nce_loss(x, y, index, 0.5, mask)
+    assert_close(actual, expected)
+    check_grads(actual, expected, [x, y])
+
+
+@pytest.mark.parametrize('masked', [False, True])
+@pytest.mark.parametrize('cuda', [False, True])
+def test_sampled_denominator_is_unbiased(double, monkeypatch, masked, cuda):
+    if cuda:  # There, duplicates are not taken together.
+        monkeypatch.setattr(torch.Tensor, 'unique', lambda x, **_: (
+            x, torch.ones_like(x)))
+    x, y = torch.randn(7, 4), torch.randn(7, 4)
+    mask = torch.tensor([1, 1, 1, 0, 1, 0, 1]).bool() if masked else None
+    # Of one node, whose numerator is known, in a batch with another.
+    index = torch.tensor([2, 2])
+    ratio = [float(sampled(x, y, index, mask, 5, seed).exp())
+             for seed in range(4000)]
+    ratio = torch.tensor(ratio)
+    expected = info_nce_loss(x, y, index, 0.5, mask).exp()
+    error = ratio.std() / len(ratio)**0.5
+    assert 0 < error < 0.02 * expected
+    assert (ratio.mean() - expected).abs() < 4 * error
+
+
+def test_sampled_info_nce_touches_what_it_drew(double):
+    x = torch.randn(50, 4, requires_grad=True)
+    y = torch.randn(50, 4, requires_grad=True)
+    index = torch.tensor([1, 7])
+    sampled(x, y, index, num_contrasts=5).backward()
+    touched = y.grad.ne(0).any(dim=1)
+    assert touched[index].all() and 3 <= int(touched.sum()) <= 7
+    assert x.grad.ne(0).any(dim=1).nonzero().view(-1).tolist() == [1, 7]
+    assert sampled(x, y, index, seed=1) != sampled(x, y, index, seed=2)
+    assert sampled(x, y, index, seed=1) == sampled(x, y, index, seed=1)

@@ -1,4 +1,5 @@
-from .diffmm import DiffMM, DiffMMOutput
+from .diffmm import DiffMM
+from .diffmm_output import DiffMMOutput
 from .recommender import Phase, Recommender
 
 # Those that a run can build again, by name:

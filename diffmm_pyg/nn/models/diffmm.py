@@ -1,4 +1,4 @@
-from typing import Any, Dict, List, Literal, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Literal, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -8,11 +8,12 @@ from diffmm_pyg.data import check_sizes, modality_features, modality_masks
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.encoder import ModalityEncoder
-from diffmm_pyg.nn.fused_propagation import fused_propagation
 from diffmm_pyg.nn.fusion import ModalityFusion
 from diffmm_pyg.nn.loss import bpr_loss, contrastive_loss
+from diffmm_pyg.nn.models.diffmm_output import DiffMMOutput
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
+from diffmm_pyg.nn.propagation import fused_propagation, general_propagation
 from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
@@ -21,20 +22,6 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
 Masks = Optional[Dict[str, Tensor]]
-
-
-class DiffMMOutput(NamedTuple):
-    r"""What a forward pass of :class:`DiffMM` returns.
-
-    Args:
-        user (torch.Tensor): The final embeddings :math:`(|\mathcal{U}|, F)`.
-        item (torch.Tensor): The final embeddings :math:`(|\mathcal{I}|, F)`.
-        views (Dict[str, Tuple[torch.Tensor, torch.Tensor]]): For every
-            modality, the contrastive view of users and items.
-    """
-    user: Tensor
-    item: Tensor
-    views: Dict[str, Tuple[Tensor, Tensor]]
 
 
 class DiffMM(Recommender):
@@ -87,6 +74,10 @@ class DiffMM(Recommender):
             loss. (default: :obj:`0.5`)
         ssl_weight (float, optional): The weight of the contrastive loss.
             (default: :obj:`1e-2`)
+        num_contrasts (int, optional): The number of nodes that are drawn at
+            each step for the denominators of the contrastive loss, beside
+            those of the batch; all nodes if set to :obj:`None`.
+            (default: :obj:`None`)
         reg_weight (float, optional): The weight of the squared norms of the
             ID embeddings. (default: :obj:`1e-4`)
         k (int, optional): The number of generated edges per user and
@@ -122,6 +113,7 @@ class DiffMM(Recommender):
         anchor: Literal['main', 'modality'] = 'main',
         temperature: float = 0.5,
         ssl_weight: float = 1e-2,
+        num_contrasts: Optional[int] = None,
         reg_weight: float = 1e-4,
         k: int = 1,
         candidates: Literal['all', 'unseen', 'observed'] = 'all',
@@ -142,6 +134,8 @@ class DiffMM(Recommender):
         check_range('residual_weight', residual_weight, 0)
         check_range('ssl_weight', ssl_weight, 0)
         check_range('reg_weight', reg_weight, 0)
+        if num_contrasts is not None:
+            check_range('num_contrasts', num_contrasts, 1)
         check_k(k, num_items)
         if list(in_channels) != diffusion.modalities:
             raise ValueError(f"'in_channels' names the modalities "
@@ -162,6 +156,7 @@ class DiffMM(Recommender):
         self.anchor = anchor
         self.temperature = temperature
         self.ssl_weight = ssl_weight
+        self.num_contrasts = num_contrasts
         self.reg_weight = reg_weight
         self.k = k
         self.candidates = candidates
@@ -226,12 +221,13 @@ class DiffMM(Recommender):
         """
         user, item = self.user_embedding.weight, self.item_embedding.weight
         feat_dict = self._features(x_dict, mask_dict)
-        weight_dict = self.fusion.node_weights(self.num_users, mask_dict)
-        hidden, outs = fused_propagation(
+        propagation = general_propagation
+        if type(self.conv) is ModalityConv and self.conv.aggr == 'sum':
+            propagation = fused_propagation
+        hidden, outs = propagation(
             self.conv, adj, denoised_adj_dict, user, item, feat_dict,
-            self.fusion(feat_dict, mask_dict),
-            {m: self.adj_weight * w for m, w in weight_dict.items()},
-            self.num_layers, with_views)
+            self.fusion, self.adj_weight, self.num_layers, with_views,
+            mask_dict)
         out = outs[0] + self.residual_weight * row_normalize(hidden)
         sizes = [self.num_users, self.num_items]
         (user, item), *views = [x.split(sizes) for x in (out, *outs[1:])]
@@ -255,9 +251,11 @@ class DiffMM(Recommender):
         neg_item: Tensor,
         batch_size: Optional[int] = None,
         mask_dict: Masks = None,
+        generator: Optional[torch.Generator] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the loss of a batch of triplets, all of shape :obj:`[N]`:
         :obj:`loss` and its parts :obj:`bpr`, :obj:`reg` and :obj:`ssl`.
+        Contrasts are drawn by :obj:`generator`.
         """
         x = out.user[user]
         bpr = bpr_loss((x * out.item[pos_item]).sum(dim=-1),
@@ -268,7 +266,8 @@ class DiffMM(Recommender):
         if self.ssl_weight > 0:
             ssl = self.ssl_weight * contrastive_loss(
                 (out.user, out.item), out.views, user, pos_item,
-                self.temperature, self.anchor, mask_dict)
+                self.temperature, self.anchor, mask_dict,
+                self.num_contrasts, generator)
             loss, parts['ssl'] = loss + ssl, ssl.detach()
         return {'loss': loss, **parts}
 

@@ -61,7 +61,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
         neg = torch.where(sampler.valid(u), sampler(u, generator), pos)
         out = model(x_dict, adj, denoised_adj_dict, mask_dict,
                     with_views=model.ssl_weight > 0)
-        return model.loss(out, u, pos, neg, batch_size, mask_dict)
+        return model.loss(out, u, pos, neg, batch_size, mask_dict, generator)
 
     denoisers = list(model.diffusion.parameters())
     others = [param for name, param in model.named_parameters()

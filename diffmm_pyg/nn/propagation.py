@@ -1,0 +1,103 @@
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from diffmm_pyg.nn.fusion import ModalityFusion
+from diffmm_pyg.nn.stacked_adj import StackedAdj
+from torch_geometric.nn.conv import MessagePassing
+
+# The embeddings of all nodes, users first, before the layers, and the sums
+# over layers of these and of the view of every modality:
+Propagated = Tuple[Tensor, List[Tensor]]
+
+
+def general_propagation(
+    conv: MessagePassing,
+    adj: StackedAdj,
+    denoised_adj_dict: Dict[str, StackedAdj],
+    user: Tensor,
+    item: Tensor,
+    feat_dict: Dict[str, Tensor],
+    fusion: ModalityFusion,
+    adj_weight: float,
+    num_layers: int,
+    with_views: bool = True,
+    mask_dict: Optional[Dict[str, Tensor]] = None,
+) -> Propagated:
+    r"""Propagates embeddings and features over the observed and the generated
+    graphs of :class:`~diffmm_pyg.nn.DiffMM`, by any convolution.
+
+    Args:
+        conv (MessagePassing): The convolution.
+        adj (StackedAdj): The observed graph.
+        denoised_adj_dict (Dict[str, StackedAdj]): The generated graphs.
+        user (torch.Tensor): The embeddings :math:`(|\mathcal{U}|, F)`.
+        item (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
+        feat_dict (Dict[str, torch.Tensor]): The normalized features
+            :math:`(|\mathcal{I}|, F)` of every modality.
+        fusion (ModalityFusion): What weighs the modalities.
+        adj_weight (float): The weight of the generated graphs.
+        num_layers (int): The number of layers.
+        with_views (bool, optional): If set to :obj:`False`, leaves the
+            contrastive views out. (default: :obj:`True`)
+        mask_dict (Dict[str, torch.Tensor], optional): The items
+            :math:`(|\mathcal{I}|)` that have a modality.
+            (default: :obj:`None`)
+    """
+    x, views = torch.cat([user, item]), []
+    out = torch.zeros_like(x)
+    weight_dict, item_weight_dict = fusion.weights(), fusion.weights(mask_dict)
+    node_weight_dict = fusion.node_weights(user.size(0), mask_dict)
+    for m, feat in feat_dict.items():
+        # What the other modalities of an item leave to this one:
+        share = item_weight_dict[m] / weight_dict[m]
+        h = conv(torch.cat([user, share * feat]), *adj)
+        h = h + conv(torch.cat([h[:user.size(0)], item]), *adj)
+        denoised = conv(x, *denoised_adj_dict[m])
+        out = out + weight_dict[m] * h
+        out = out + adj_weight * node_weight_dict[m] * denoised
+        if with_views:
+            h = torch.cat([user, feat])
+            views.append(conv(h, *denoised_adj_dict[m]))
+    return out, [_sum_layers(conv, adj, h, num_layers) for h in [out, *views]]
+
+
+def fused_propagation(
+    conv: MessagePassing,
+    adj: StackedAdj,
+    denoised_adj_dict: Dict[str, StackedAdj],
+    user: Tensor,
+    item: Tensor,
+    feat_dict: Dict[str, Tensor],
+    fusion: ModalityFusion,
+    adj_weight: float,
+    num_layers: int,
+    with_views: bool = True,
+    mask_dict: Optional[Dict[str, Tensor]] = None,
+) -> Propagated:
+    r"""The same as :meth:`general_propagation` for a convolution that is a
+    weighted sum over neighbors, like
+    :class:`~diffmm_pyg.nn.ModalityConv`: as it is linear, the modalities are
+    summed up before, not after, they pass over the observed graph.
+    """
+    out = conv(torch.cat([user, fusion(feat_dict, mask_dict)]), *adj)
+    out = out + conv(torch.cat([out[:user.size(0)], item]), *adj)
+    x, views = torch.cat([user, item]), []
+    node_weight_dict = fusion.node_weights(user.size(0), mask_dict)
+    for m, feat in feat_dict.items():
+        denoised = conv(x, *denoised_adj_dict[m])
+        out = out + adj_weight * node_weight_dict[m] * denoised
+        if with_views:
+            h = torch.cat([user, feat])
+            views.append(conv(h, *denoised_adj_dict[m]))
+    return out, [_sum_layers(conv, adj, h, num_layers) for h in [out, *views]]
+
+
+def _sum_layers(conv: MessagePassing, adj: StackedAdj, x: Tensor,
+                num_layers: int) -> Tensor:
+    out = x
+    for _ in range(num_layers):
+        x = conv(x, *adj)
+        out = out + x
+    return out
