@@ -26,6 +26,8 @@ def measure_size(args: argparse.Namespace, num_users: int,
     r"""Returns seconds and peak memory of an epoch, by phase."""
     interpreter = memory()
     config = make_config(args)
+    config['model']['num_contrasts'] = args.num_contrasts
+    config['diffusion']['num_sampled_items'] = args.num_sampled_items
     data = generate_data(args, num_users, num_items)
     model = make_model(config, data[0])
     loop = FastLoop(model, data, args.batch_size, config['training']['lr'],

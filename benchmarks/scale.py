@@ -24,6 +24,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_arguments(parser)
     parser.add_argument('--precision', choices=['fp32', 'bf16'],
                         default='fp32')
+    parser.add_argument('--num-contrasts', type=int, metavar='N',
+                        help='nodes drawn for the denominators of the '
+                        'contrastive loss (default: all)')
+    parser.add_argument('--num-sampled-items', type=int, metavar='N',
+                        help='items drawn for the training of the denoisers '
+                        '(default: all)')
     parser.add_argument('--steps', type=int, default=20, metavar='N',
                         help='batches, or blocks of users, that are timed per '
                         'phase; more are extrapolated')
@@ -75,7 +81,8 @@ def main(argv: Optional[Sequence[str]] = None) -> List[Dict[str, Any]]:
 def settings(args: argparse.Namespace) -> Dict[str, Any]:
     r"""Returns what, beside its size, tells a measurement from others."""
     names = ['likelihood', 'normalize', 'modalities', 'degree', 'batch_size',
-             'seed', 'device', 'precision', 'steps', 'full_epoch']
+             'seed', 'device', 'precision', 'num_contrasts',
+             'num_sampled_items', 'steps', 'full_epoch']
     config = make_config(args)
     return {
         'preset': PRESET,
