@@ -21,6 +21,7 @@ from _problem import (
     make_model,
     set_up,
 )
+from _profile import print_profile, profile_phases
 from _speed_report import plot_seconds, print_table, summarize
 from _speed_runs import (
     Data,
@@ -61,6 +62,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                         help='measure bf16 also where it has no instructions')
     parser.add_argument('--memory', action='store_true',
                         help='measure peak memory, in processes of their own')
+    parser.add_argument('--profile', action='store_true',
+                        help='measure what operators the time goes into')
     parser.add_argument('--peak-size', type=int, default=2048,
                         help='rows of the matrices that measure the limits')
     parser.add_argument('--json', metavar='FILE')
@@ -104,7 +107,11 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     if args.memory:
         own = sys.argv[1:] if argv is None else argv
         result['memory'] = compare_memory(__file__, own, names)
+    if args.profile:
+        result['profile'] = profile_phases(loops['fast_fp32'])
     print_table(result)
+    if args.profile:
+        print_profile(result['profile'])
     if args.json is not None:
         Path(args.json).write_text(json.dumps(result, indent=2) + '\n')
     if args.plot is not None:
@@ -151,7 +158,6 @@ def settings(args: argparse.Namespace, data: Data,
         'timed_steps': 'all' if args.full_epoch else args.steps,
         'seed': args.seed,
     }
-
 
 
 if __name__ == '__main__':

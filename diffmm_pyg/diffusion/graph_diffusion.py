@@ -281,6 +281,16 @@ class GraphDiffusion(torch.nn.Module):
                 rows, edge_index, weight_scale, ROW_BLOCK_SIZE)
         return dict(zip(self.modalities, weights, strict=True))
 
+    @torch.no_grad()
+    def score_embeddings(
+            self, rows: SparseRows) -> Dict[str, Tuple[Tensor, Tensor]]:
+        r"""Returns, for every modality, embeddings of the rows
+        :math:`(N, H + 1)` and of the items :math:`(|\mathcal{I}|, H + 1)`
+        whose inner products are the denoised values, before any softmax.
+        """
+        embeddings = RowScores(self).embeddings(rows, ROW_BLOCK_SIZE)
+        return dict(zip(self.modalities, embeddings, strict=True))
+
     def __repr__(self) -> str:
         return (f"{self.__class__.__name__}({self.denoiser.num_items}, "
                 f"modalities={self.modalities}, "

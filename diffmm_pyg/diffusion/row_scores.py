@@ -65,6 +65,21 @@ class RowScores:
                  torch.cat([x[1] for x in edges]))
                 for edges in zip(*blocks, strict=True)]
 
+    def embeddings(self, rows: SparseRows,
+                   block_size: int) -> List[Tuple[Tensor, Tensor]]:
+        r"""Returns embeddings of rows and items whose inner products are the
+        denoised values, per modality.
+        """
+        hidden = torch.cat(map_blocks(
+            lambda start, end: self(rows.narrow(start, end), start).hidden,
+            rows.num_rows, block_size))
+        denoiser = self.reverse.denoiser
+        weight, bias = denoiser.weight_out, denoiser.bias_out
+        ones = hidden.new_ones(hidden.size(0), 1)
+        return [(torch.cat([hidden[:, m], ones], dim=1),
+                 torch.cat([weight[:, m], bias[:, m:m + 1]], dim=1))
+                for m in range(hidden.size(1))]
+
     def edge_weights(self, rows: SparseRows, edge_index: Tensor, scale: float,
                      block_size: int) -> List[Tensor]:
         r"""Returns :meth:`RowBlockScores.edge_weight` of edges

@@ -196,3 +196,13 @@ def test_arithmetic():
     assert multinomial['diffusion'].flop > work['diffusion'].flop
     assert multinomial['generation'].flop < work['generation'].flop
     assert multinomial['ranking'] == work['ranking']
+
+
+def test_profile(tmp_path, capsys):
+    result = speed.main([*TINY, '--profile'])
+    assert list(result['profile']) == PHASES
+    for shares in result['profile'].values():
+        assert all(share >= 0 for share in shares.values())
+        assert sum(shares.values()) == pytest.approx(1, abs=0.2)
+        assert {'other operators', 'Python'} < set(shares)
+    assert 'mm' in capsys.readouterr().out.split('by operator')[1]

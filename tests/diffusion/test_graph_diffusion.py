@@ -124,6 +124,23 @@ def test_score_edges_equals_textbook(double, monkeypatch, head, block_size):
                        diffusion.named_parameters())
 
 
+@pytest.mark.parametrize('head', HEADS, ids=str)
+def test_score_embeddings_equal_textbook(double, monkeypatch, head):
+    monkeypatch.setattr(graph_diffusion, 'ROW_BLOCK_SIZE', 3)
+    diffusion = random_diffusion(9, 2, seed=0, likelihood=head[0],
+                                 sampler=head[1])
+    rows, x0 = random_rows(7, 9, seed=0)
+    out = diffusion.score_embeddings(rows)
+    assert list(out) == diffusion.modalities
+    for (row, item), expected in zip(out.values(),
+                                     textbook_scores(diffusion, x0),
+                                     strict=True):
+        score = row @ item.t()
+        if head[0] == 'multinomial':
+            score = score.log_softmax(dim=1)
+        assert_close(score, expected)
+
+
 def test_score_edges_equals_generate():
     diffusion = random_diffusion(9, 2, seed=0)
     rows, _ = random_rows(7, 9, seed=0)

@@ -1,21 +1,22 @@
-from typing import Any, Dict, List, Literal, Optional, Tuple
+from typing import Any, Dict, List, Literal, Optional
 
 import torch
 from torch import Tensor
 from torch.nn import Embedding, ModuleDict
 
-from diffmm_pyg.data import check_sizes, modality_features, modality_masks
+from diffmm_pyg.data import check_sizes
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.encoder import ModalityEncoder
 from diffmm_pyg.nn.fusion import ModalityFusion
-from diffmm_pyg.nn.loss import bpr_loss, contrastive_loss
+from diffmm_pyg.nn.models.diffmm_loss import diffmm_loss
 from diffmm_pyg.nn.models.diffmm_output import DiffMMOutput
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
+from diffmm_pyg.nn.models.diffmm_ranking import diffmm_embeddings
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
+from diffmm_pyg.nn.models.score_fusion import Embeddings
 from diffmm_pyg.nn.propagation import fused_propagation, general_propagation
-from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
-from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.nn.stacked_adj import StackedAdj
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from diffmm_pyg.utils.normalize import row_normalize
 from torch_geometric.data import HeteroData
@@ -98,6 +99,15 @@ class DiffMM(Recommender):
             as in the released code. (default: :obj:`False`)
         normalize_msi (bool, optional): If set to :obj:`True`, the denoisers
             see normalized features. (default: :obj:`False`)
+        denoiser_passes (int, optional): The number of times that the
+            denoisers see every user in an epoch. (default: :obj:`1`)
+        denoiser_weight (float, optional): The weight of the scores of the
+            denoisers in the ranking, that of the embeddings being one.
+            (default: :obj:`0.0`)
+        closed_form_weight (float, optional): The same of the scores of
+            :class:`~diffmm_pyg.nn.models.ease.EASE`. (default: :obj:`0.0`)
+        closed_form_reg (float, optional): The regularization of the latter.
+            (default: :obj:`50.0`)
     """
     def __init__(
         self,
@@ -122,20 +132,29 @@ class DiffMM(Recommender):
         edge_dropout: float = 0.0,
         dropout_at_test: bool = False,
         normalize_msi: bool = False,
+        denoiser_passes: int = 1,
+        denoiser_weight: float = 0.0,
+        closed_form_weight: float = 0.0,
+        closed_form_reg: float = 50.0,
     ):
         super().__init__()
         check_choice('anchor', anchor, ['main', 'modality'])
         check_range('hidden_channels', hidden_channels, 1)
         check_range('num_layers', num_layers, 0)
-        check_range('temperature', temperature, 0, open_low=True)
-        check_range('weight_scale', weight_scale, 0, open_low=True)
+        check_range('denoiser_passes', denoiser_passes, 1)
+        check_range('num_contrasts', num_contrasts or 1, 1)
         check_range('edge_dropout', edge_dropout, 0, 1)
-        check_range('adj_weight', adj_weight, 0)
-        check_range('residual_weight', residual_weight, 0)
-        check_range('ssl_weight', ssl_weight, 0)
-        check_range('reg_weight', reg_weight, 0)
-        if num_contrasts is not None:
-            check_range('num_contrasts', num_contrasts, 1)
+        for name, value in [('temperature', temperature),
+                            ('weight_scale', weight_scale),
+                            ('closed_form_reg', closed_form_reg)]:
+            check_range(name, value, 0, open_low=True)
+        for name, value in [('adj_weight', adj_weight),
+                            ('residual_weight', residual_weight),
+                            ('ssl_weight', ssl_weight),
+                            ('reg_weight', reg_weight),
+                            ('denoiser_weight', denoiser_weight),
+                            ('closed_form_weight', closed_form_weight)]:
+            check_range(name, value, 0)
         check_k(k, num_items)
         if list(in_channels) != diffusion.modalities:
             raise ValueError(f"'in_channels' names the modalities "
@@ -165,6 +184,10 @@ class DiffMM(Recommender):
         self.edge_dropout = edge_dropout
         self.dropout_at_test = dropout_at_test
         self.normalize_msi = normalize_msi
+        self.denoiser_passes = denoiser_passes
+        self.denoiser_weight = denoiser_weight
+        self.closed_form_weight = closed_form_weight
+        self.closed_form_reg = closed_form_reg
 
         self.diffusion = diffusion
         self.user_embedding = Embedding(num_users, hidden_channels)
@@ -253,45 +276,21 @@ class DiffMM(Recommender):
         mask_dict: Masks = None,
         generator: Optional[torch.Generator] = None,
     ) -> Dict[str, Tensor]:
-        r"""Computes the loss of a batch of triplets, all of shape :obj:`[N]`:
-        :obj:`loss` and its parts :obj:`bpr`, :obj:`reg` and :obj:`ssl`.
-        Contrasts are drawn by :obj:`generator`.
+        r"""Computes the :obj:`loss` of a batch of triplets, all of shape
+        :obj:`[N]`, and its parts :obj:`bpr`, :obj:`reg` and :obj:`ssl`.
         """
-        x = out.user[user]
-        bpr = bpr_loss((x * out.item[pos_item]).sum(dim=-1),
-                       (x * out.item[neg_item]).sum(dim=-1), batch_size)
-        reg = self.reg_weight * (self.user_embedding.weight.square().sum() +
-                                 self.item_embedding.weight.square().sum())
-        loss, parts = bpr + reg, {'bpr': bpr.detach(), 'reg': reg.detach()}
-        if self.ssl_weight > 0:
-            ssl = self.ssl_weight * contrastive_loss(
-                (out.user, out.item), out.views, user, pos_item,
-                self.temperature, self.anchor, mask_dict,
-                self.num_contrasts, generator)
-            loss, parts['ssl'] = loss + ssl, ssl.detach()
-        return {'loss': loss, **parts}
+        return diffmm_loss(self, out, user, pos_item, neg_item, batch_size,
+                           mask_dict, generator)
 
     def check(self, data: HeteroData) -> None:
-        r"""Checks that :obj:`data` has the sizes this model was made for.
-
-        Raises:
-            ConfigError: If it has not.
-        """
+        r"""Checks that :obj:`data` has the sizes this model was made for."""
         check_sizes(data, self.num_users, self.num_items, self.in_channels)
 
     def phases(self, data: HeteroData) -> List[Phase]:
         return diffmm_phases(self, data)
 
-    def embed(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
-        self.check(data)
-        adj = StackedAdj.from_edge_index(data[INTERACTS].edge_index,
-                                           self.num_users, self.num_items)
-        dropout = self.edge_dropout if self.dropout_at_test else 0.
-        out = self(modality_features(data), adj,
-                   denoised_adjs(data, self.modalities, self.num_users,
-                                 self.num_items, dropout),
-                   modality_masks(data), with_views=False)
-        return out.user, out.item
+    def embed(self, data: HeteroData) -> Embeddings:
+        return diffmm_embeddings(self, data)
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}({self.num_users}, '

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     r"""Returns the two phases of an epoch of :class:`~diffmm_pyg.nn.DiffMM`:
-    the denoisers once over all users, then, on graphs generated anew and
+    the denoisers over all users, then, on graphs generated anew and
     written to :obj:`data`, the recommender once over all interactions.
     """
     model.check(data)
@@ -40,7 +40,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
 
     def diffusion_loss(index: Tensor, batch_size: int,
                        key: Key) -> Dict[str, Tensor]:
-        return model.diffusion.loss(rows.select(index), feat_dict,
+        return model.diffusion.loss(rows.select(index % sizes[0]), feat_dict,
                                     model.item_embedding.weight, mask_dict,
                                     seed=key)
 
@@ -67,7 +67,8 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     others = [param for name, param in model.named_parameters()
               if not name.startswith('diffusion.')]
     return [
-        Phase('diffusion', denoisers, sizes[0], diffusion_loss, begin=project),
+        Phase('diffusion', denoisers, model.denoiser_passes * sizes[0],
+              diffusion_loss, begin=project),
         Phase('ranking', others, user.numel(), ranking_loss,
               begin=regenerate),
     ]

@@ -1,0 +1,80 @@
+import abc
+from typing import Callable, Dict, List, Tuple
+
+import torch
+from torch import Tensor
+
+from diffmm_pyg.data import check_sizes, modality_features
+from diffmm_pyg.nn.models.recommender import Key, Phase, Recommender
+from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils.checks import check_range
+from diffmm_pyg.utils.sparse_rows import SparseRows
+from torch_geometric.data import HeteroData
+
+
+class RowRecommender(Recommender, abc.ABC):
+    r"""A recommender that knows of a user nothing but the row of the training
+    interactions. Without parameters it has no phases.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+    """
+    def __init__(self, num_users: int, num_items: int):
+        super().__init__()
+        check_range('num_users', num_users, 1)
+        check_range('num_items', num_items, 1)
+        self.num_users = num_users
+        self.num_items = num_items
+
+    def rows(self, data: HeteroData) -> SparseRows:
+        r"""Returns the rows :math:`(|\mathcal{U}|, |\mathcal{I}|)` of
+        training.
+
+        Raises:
+            ConfigError: If :obj:`data` has other sizes than this model.
+        """
+        # Channels are nothing that the model was made for.
+        channels = {m: x.size(1) for m, x in modality_features(data).items()}
+        check_sizes(data, self.num_users, self.num_items, channels)
+        return SparseRows.from_edge_index(data[INTERACTS].edge_index,
+                                          self.num_users, self.num_items)
+
+    def phases(self, data: HeteroData) -> List[Phase]:
+        return []
+
+    def row_phase(
+        self,
+        data: HeteroData,
+        loss: Callable[[SparseRows, Key], Dict[str, Tensor]],
+    ) -> Phase:
+        r"""Returns a phase over all users that moves all parameters, from a
+        loss of clean rows and the key of the random draws.
+        """
+        rows = self.rows(data)
+
+        def batch_loss(index: Tensor, batch_size: int,
+                       key: Key) -> Dict[str, Tensor]:
+            return loss(rows.select(index), key)
+
+        return Phase('denoising', list(self.parameters()), self.num_users,
+                     batch_loss)
+
+    def __repr__(self) -> str:
+        return (f'{self.__class__.__name__}({self.num_users}, '
+                f'{self.num_items})')
+
+
+def affine_embeddings(hidden: Tensor, weight: Tensor,
+                      bias: Tensor) -> Tuple[Tensor, Tensor]:
+    r"""Returns :math:`[h_u, 1]` and :math:`[\mathbf{w}_i, b_i]`, whose inner
+    product is what a linear layer with bias makes of :math:`h_u`.
+
+    Args:
+        hidden (torch.Tensor): The inputs of the layer, :obj:`[N, H]`.
+        weight (torch.Tensor): Its weight, :obj:`[I, H]`.
+        bias (torch.Tensor): Its bias, :obj:`[I]`.
+    """
+    ones = hidden.new_ones(hidden.size(0), 1)
+    return (torch.cat([hidden, ones], dim=1),
+            torch.cat([weight, bias.view(-1, 1)], dim=1))
