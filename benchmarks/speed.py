@@ -104,6 +104,8 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     if len(names) < len(NAMES):
         result['epoch']['textbook_over_fast']['bf16'] = None
         result['bf16'] = NO_BF16
+    if not args.device.startswith('cuda'):
+        result['gpu'] = 'not measured'
     if args.memory:
         own = sys.argv[1:] if argv is None else argv
         result['memory'] = compare_memory(__file__, own, names)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from diffmm_pyg.nn.fusion import ModalityFusion
 from diffmm_pyg.nn.stacked_adj import StackedAdj
+from diffmm_pyg.nn.weighted_adj import WeightedAdj
 from torch_geometric.nn.conv import MessagePassing
 
 # The embeddings of all nodes, users first, before the layers, and the sums
@@ -101,3 +102,14 @@ def _sum_layers(conv: MessagePassing, adj: StackedAdj, x: Tensor,
         x = conv(x, *adj)
         out = out + x
     return out
+
+
+def mean_of_layers(conv: MessagePassing, adj: WeightedAdj, x: Tensor,
+                   num_layers: int) -> Tensor:
+    r"""Returns :math:`\frac{1}{L+1} \sum_{l=0}^L \mathbf{\hat{A}}^l
+    \mathbf{X}`, where :obj:`conv` is a weighted sum over neighbors.
+    """
+    out = x
+    for _ in range(num_layers):  # Horner's rule.
+        out = x + conv(out, *adj)
+    return out / (num_layers + 1)

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from diffmm_pyg.errors import DataError
+from diffmm_pyg.nn.weighted_adj import weighted_adj
 from diffmm_pyg.transforms import bipartite_gcn_norm
-from diffmm_pyg.typing import Adj, OptTensor, SparseTensor, denoised_edge_type
+from diffmm_pyg.typing import Adj, OptTensor, denoised_edge_type
 from diffmm_pyg.utils import keyed_generator
-from diffmm_pyg.utils.sparse_backend import sparse_backend
 from torch_geometric.data import HeteroData
 
 
@@ -66,19 +66,9 @@ class StackedAdj(NamedTuple):
         num_nodes = num_users + num_items
         user, item = edge_index[0], edge_index[1] + num_users
         node = torch.arange(num_nodes, device=edge_index.device)
-        row = torch.cat([user, item, node])
-        col = torch.cat([item, user, node])
-        if sparse is None:
-            sparse = sparse_backend(edge_index.device) == 'torch-sparse'
-        if not sparse:
-            return cls(torch.stack([col, row]), value)
-        adj_t = SparseTensor(row=row, col=col, value=value,
-                             sparse_sizes=(num_nodes, num_nodes))
-        # What products and their gradients would compute anew each time:
-        adj_t.storage.rowptr()
-        adj_t.storage.csr2csc()
-        adj_t.storage.colptr()
-        return cls(adj_t)
+        index = torch.stack([torch.cat([item, user, node]),
+                             torch.cat([user, item, node])])
+        return cls(*weighted_adj(index, value, num_nodes, sparse))
 
 
 def _dropout(x: Tensor, p: float,

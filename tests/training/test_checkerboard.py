@@ -5,7 +5,7 @@ import pytest
 from small import small_fit, small_model
 
 from diffmm_pyg.datasets import checkerboard
-from diffmm_pyg.nn import stacked_adj
+from diffmm_pyg.nn import weighted_adj
 from diffmm_pyg.typing import INTERACTS
 
 
@@ -24,7 +24,7 @@ def returned_and_withheld(data, preset, **kwargs):
 @pytest.mark.parametrize('preset', ['strict', 'reference'])
 def test_checkerboard(preset, sparse, monkeypatch):
     backend = 'torch-sparse' if sparse else 'torch'
-    monkeypatch.setattr(stacked_adj, 'sparse_backend', lambda _: backend)
+    monkeypatch.setattr(weighted_adj, 'sparse_backend', lambda _: backend)
     data = checkerboard(60, 40, num_blocks=8)
     returned, withheld = returned_and_withheld(data, preset, epochs=12,
                                                lr=1e-2)

@@ -63,7 +63,7 @@ def ease_weights(gram: Tensor, reg: float) -> Tensor:
     from `"Embarrassingly Shallow Autoencoders for Sparse Data"
     <https://arxiv.org/abs/1905.03375>`_ (Eq. 8), in double precision, of
     shape :math:`(|\mathcal{I}|, |\mathcal{I}|)`. Beside :obj:`gram`, memory
-    is two such matrices.
+    is at most two such matrices.
 
     Args:
         gram (torch.Tensor): The inner products :math:`\mathbf{G} =

@@ -1,4 +1,5 @@
 r"""Sums of the scores of several models, as embeddings."""
+from functools import reduce
 from typing import Callable, List, Sequence, Tuple
 
 import torch
@@ -31,7 +32,19 @@ def standardized(user_emb: UserEmbedding, item_emb: Tensor,
         else:
             user_emb = user_emb.to(dtype)
         std = _score_std(user_emb, item_emb.to(dtype))
-    factor = torch.where(std > 0, weight / std, 0.)
+    return scaled(user_emb, torch.where(std > 0, weight / std, 0.))
+
+
+def scaled(user_emb: UserEmbedding, factor: Tensor) -> UserEmbedding:
+    r"""Multiplies the embeddings of every user by a factor, as it does their
+    scores.
+
+    Args:
+        user_emb (torch.Tensor or RowEmbedding): The embeddings
+            :math:`(|\mathcal{U}|, F)`.
+        factor (torch.Tensor): The factors :math:`(|\mathcal{U}|)`, or a
+            single one, of shape :obj:`[1]`.
+    """
     if isinstance(user_emb, RowEmbedding):
         return RowEmbedding(user_emb.rows, user_emb.scale * factor,
                             user_emb.dense * factor.view(-1, 1))
@@ -71,9 +84,8 @@ def concat_embeddings(embeddings: Sequence[Embeddings]) -> Embeddings:
         raise ConfigError("Scores of several item-item models, e.g., EASE and "
                           "ItemKNN, add up only if their rows and factors per "
                           "user are equal; combine one of them with others")
-    weight = weights[0] if len(weights) == 1 else sum(weights)
     return (RowEmbedding(first.rows, first.scale, torch.cat(dense, dim=1)),
-            torch.cat([*items, weight], dim=1))
+            torch.cat([*items, reduce(torch.add, weights)], dim=1))
 
 
 def _same_rows(a: RowEmbedding, b: RowEmbedding) -> bool:

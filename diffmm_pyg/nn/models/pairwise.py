@@ -1,0 +1,122 @@
+from typing import (
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Literal,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
+
+import torch
+from torch import Tensor
+from torch.nn import Embedding
+
+from diffmm_pyg.nn.loss import bpr_loss
+from diffmm_pyg.nn.models.embedding_recommender import EmbeddingRecommender
+from diffmm_pyg.nn.models.recommender import Key, Phase
+from diffmm_pyg.utils import NegativeSampler, keyed_generator
+from diffmm_pyg.utils.checks import check_choice
+from torch_geometric.data import HeteroData
+
+
+class Triplets(NamedTuple):
+    r"""A batch of users with a positive and a negative item each.
+
+    Args:
+        user (torch.Tensor): The indices of the users, :obj:`[N]`.
+        pos_item (torch.Tensor): Those of the positives, :obj:`[N]`.
+        neg_item (torch.Tensor): Those of the negatives, :obj:`[N]`.
+        x_user (torch.Tensor): The embeddings of the users :obj:`[N, F]`.
+        x_pos (torch.Tensor): Those of the positives :obj:`[N, F]`.
+        x_neg (torch.Tensor): Those of the negatives :obj:`[N, F]`.
+        batch_size (int): The nominal number of triplets.
+    """
+    user: Tensor
+    pos_item: Tensor
+    neg_item: Tensor
+    x_user: Tensor
+    x_pos: Tensor
+    x_neg: Tensor
+    batch_size: int
+
+
+def bpr_phase(
+    model: EmbeddingRecommender,
+    data: HeteroData,
+    embed: Callable[[Tensor, Tensor, Key], Tuple[Tensor, Tensor]],
+    regularize: Literal['batch', 'tables'] = 'batch',
+    user_tables: Optional[List[Embedding]] = None,
+    item_tables: Optional[List[Embedding]] = None,
+    extra_losses: Optional[Callable[[Triplets], Dict[str, Tensor]]] = None,
+    begin: Optional[Callable[[Key], None]] = None,
+) -> Phase:
+    r"""Builds the phase that goes once over all interactions, each with one
+    uniform negative, and minimizes :meth:`~diffmm_pyg.nn.bpr_loss`, the
+    squared norms of embeddings times :obj:`model.reg_weight`, and what else a
+    model adds.
+
+    Args:
+        model (EmbeddingRecommender): The model.
+        data (HeteroData): The training graph.
+        embed (Callable): Maps the indices of users :obj:`[N]` and items
+            :obj:`[2 * N]` and a key for random draws to the embeddings to
+            score with.
+        regularize (str, optional): Whose squared norms are summed up: those
+            of the triplets of a batch (:obj:`"batch"`), divided by its
+            nominal size, or the whole tables (:obj:`"tables"`).
+            (default: :obj:`"batch"`)
+        user_tables ([torch.nn.Embedding], optional): The tables of users;
+            :obj:`model.user_embedding` if not given. (default: :obj:`None`)
+        item_tables ([torch.nn.Embedding], optional): The tables of items;
+            :obj:`model.item_embedding` if not given. (default: :obj:`None`)
+        extra_losses (Callable, optional): Maps :class:`Triplets` to further
+            terms, by name. (default: :obj:`None`)
+        begin (Callable, optional): What an epoch begins with, see
+            :class:`~diffmm_pyg.nn.Phase`. (default: :obj:`None`)
+    """
+    check_choice('regularize', regularize, ['batch', 'tables'])
+    rows = model.interactions(data)
+    user, item = rows.edge_index
+    sampler = NegativeSampler(rows)
+    user_tables = user_tables or [model.user_embedding]
+    item_tables = item_tables or [model.item_embedding]
+
+    def reg_loss(users: Tensor, items: Tensor, batch_size: int) -> Tensor:
+        if regularize == 'tables':
+            return squared_norm(x.weight for x in user_tables + item_tables)
+        return squared_norm([x(users) for x in user_tables] +
+                            [x(items) for x in item_tables]) / batch_size
+
+    def loss(index: Tensor, batch_size: int, key: Key) -> Dict[str, Tensor]:
+        generator = keyed_generator(*key, device=user.device)
+        users, pos = user[index], item[index]
+        # Users without a negative get a pair that has no gradient.
+        neg = torch.where(sampler.valid(users), sampler(users, generator), pos)
+        items = torch.cat([pos, neg])
+        x_user, x_item = embed(users, items, key)
+        x_pos, x_neg = x_item.chunk(2)
+        losses = {'bpr': bpr_loss((x_user * x_pos).sum(dim=-1),
+                                  (x_user * x_neg).sum(dim=-1), batch_size)}
+        if model.reg_weight > 0:
+            losses['reg'] = model.reg_weight * reg_loss(users, items,
+                                                        batch_size)
+        if extra_losses is not None:
+            losses.update(extra_losses(
+                Triplets(users, pos, neg, x_user, x_pos, x_neg, batch_size)))
+        return total_loss(losses)
+
+    return Phase('ranking', list(model.parameters()), user.numel(), loss,
+                 begin)
+
+
+def total_loss(losses: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    r"""Returns the terms of a loss, detached, and their sum :obj:`loss`."""
+    parts = {name: value.detach() for name, value in losses.items()}
+    return {'loss': torch.stack(list(losses.values())).sum(), **parts}
+
+
+def squared_norm(tensors: Iterable[Tensor]) -> Tensor:
+    r"""Returns the sum of the squared entries of all tensors."""
+    return torch.stack([x.square().sum() for x in tensors]).sum()
