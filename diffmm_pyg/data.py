@@ -103,8 +103,9 @@ def check_edges(edge_index: Tensor, num_users: int, num_items: int,
 
 
 def check_sizes(data: HeteroData, num_users: int, num_items: int,
-                in_channels: Dict[str, int]) -> None:
-    r"""Checks that :obj:`data` has the sizes that a model was made for.
+                in_channels: Optional[Dict[str, int]] = None) -> None:
+    r"""Checks that :obj:`data` has the sizes that a model was made for, those
+    of features included if the model takes any.
 
     Raises:
         ConfigError: If it has not.
@@ -115,7 +116,7 @@ def check_sizes(data: HeteroData, num_users: int, num_items: int,
         ('items', data[ITEM].num_nodes, num_items),
         ('feature channels', channels, in_channels),
     ]:
-        if size != expected:
+        if expected is not None and size != expected:
             raise ConfigError(f"The data has {size} {name}, but the model was "
                               f"made for {expected}")
 

@@ -1,33 +1,44 @@
-from typing import Dict, Type
+from typing import List, Type
 
 from .bm3 import BM3
+from .diff_rec import DiffRec
 from .diffmm import DiffMM
 from .diffmm_output import DiffMMOutput
 from .ease import EASE
 from .freedom import FREEDOM
+from .item_knn import ItemKNN
+from .late_fusion import LateFusion
 from .light_gcn import LightGCN
 from .matrix_factorization import BPRMF
+from .mult_dae import MultDAE
 from .ngcf import NGCF
+from .popularity import Popularity
 from .recommender import Phase, Recommender
 from .vbpr import VBPR
 
 # Those that a run can build again, by name:
-MODELS: Dict[str, Type[Recommender]] = {
-    cls.__name__: cls
-    for cls in [BM3, BPRMF, DiffMM, EASE, FREEDOM, LightGCN, NGCF, VBPR]
-}
+_CLASSES: List[Type[Recommender]] = [
+    BM3, BPRMF, DiffMM, DiffRec, EASE, FREEDOM, ItemKNN, LightGCN, MultDAE,
+    NGCF, Popularity, VBPR
+]
+MODELS = {cls.__name__: cls for cls in _CLASSES}
 
 __all__ = [
     'BM3',
     'BPRMF',
     'DiffMM',
     'DiffMMOutput',
+    'DiffRec',
     'EASE',
     'FREEDOM',
+    'ItemKNN',
+    'LateFusion',
     'LightGCN',
     'MODELS',
+    'MultDAE',
     'NGCF',
     'Phase',
+    'Popularity',
     'Recommender',
     'VBPR',
 ]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import Embedding
 
-from diffmm_pyg.data import check_sizes, modality_features
+from diffmm_pyg.data import check_sizes
 from diffmm_pyg.nn.models.recommender import Recommender
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import SparseRows
@@ -60,11 +60,7 @@ class EmbeddingRecommender(Recommender):
             ConfigError: If :obj:`data` is not of the sizes that this model
                 was made for.
         """
-        channels = self.in_channels
-        if channels is None:
-            channels = {m: x.size(1)
-                        for m, x in modality_features(data).items()}
-        check_sizes(data, *self.sizes, channels)
+        check_sizes(data, *self.sizes, self.in_channels)
         return SparseRows.from_edge_index(data[INTERACTS].edge_index,
                                           *self.sizes)
 

@@ -4,7 +4,7 @@ from typing import Callable, Dict, List, Tuple
 import torch
 from torch import Tensor
 
-from diffmm_pyg.data import check_sizes, modality_features
+from diffmm_pyg.data import check_sizes
 from diffmm_pyg.nn.models.recommender import Key, Phase, Recommender
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils.checks import check_range
@@ -34,9 +34,7 @@ class RowRecommender(Recommender, abc.ABC):
         Raises:
             ConfigError: If :obj:`data` has other sizes than this model.
         """
-        # Channels are nothing that the model was made for.
-        channels = {m: x.size(1) for m, x in modality_features(data).items()}
-        check_sizes(data, self.num_users, self.num_items, channels)
+        check_sizes(data, self.num_users, self.num_items)
         return SparseRows.from_edge_index(data[INTERACTS].edge_index,
                                           self.num_users, self.num_items)
 

@@ -55,7 +55,7 @@ def textbook_freedom(model, data, edge_index):
 def test_item_graph_equals_dense_formula(double, sparse, monkeypatch, masked,
                                          weighted, first_weight):
     backend = 'torch-sparse' if sparse else 'torch'
-    monkeypatch.setattr('diffmm_pyg.nn.models.propagation.sparse_backend',
+    monkeypatch.setattr('diffmm_pyg.nn.weighted_adj.sparse_backend',
                         lambda _: backend)
     data = random_data(masked)
     masks = {'text': data['item'].has_text} if masked else None
