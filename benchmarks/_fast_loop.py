@@ -81,8 +81,9 @@ class FastLoop:
             user, item = self.model.embed(self.train)
         exclude = SparseRows.from_edge_index(
             self.train[INTERACTS].edge_index, user.size(0), item.size(0))
-        out = evaluate(user.float(), item.float(), self.labels, exclude,
-                       [self.top_k])
+        if isinstance(user, torch.Tensor):
+            user = user.float()
+        out = evaluate(user, item.float(), self.labels, exclude, [self.top_k])
         self.model.train()
         return out
 

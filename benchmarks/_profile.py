@@ -48,7 +48,7 @@ def _profile(calls: List[Tuple[Callable, Tuple]],
     names = sorted(shares, key=lambda name: -shares[name])[:top]
     out: Dict[str, float] = {name: shares[name] for name in names}
     out['other operators'] = sum(shares.values()) - sum(out.values())
-    out['Python'] = max(0., 1 - sum(shares.values()))
+    out['Python'] = 1 - sum(shares.values())
     return out
 
 

@@ -128,3 +128,10 @@ def textbook_scores(diffusion, x0, **kwargs):
                         normalize=denoiser.normalize, **kwargs)
         for m in range(len(denoiser.modalities))
     ]
+
+
+def dense_users(user_emb):
+    r"""Embeddings of users as a matrix, whatever form they have."""
+    if isinstance(user_emb, torch.Tensor):
+        return user_emb
+    return user_emb.to_dense()

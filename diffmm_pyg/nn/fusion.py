@@ -43,14 +43,28 @@ class ModalityFusion(torch.nn.Module):
         :math:`(|\mathcal{I}|, 1)`, that is 0 where it lacks the modality.
         """
         weights = dict(zip(self.modalities, self.weight, strict=True))
+        shares = self.shares(mask_dict)
+        return {m: w * shares[m] if m in shares else w
+                for m, w in weights.items()}
+
+    def shares(
+        self,
+        mask_dict: Optional[Dict[str, Tensor]] = None,
+    ) -> Dict[str, Tensor]:
+        r"""Returns, where items lack modalities, the factors of shape
+        :math:`(|\mathcal{I}|, 1)` by which their weights grow for those they
+        have, and vanish for the others.
+        """
         if not mask_dict:
-            return weights
-        for m in self.modalities:
-            if m in mask_dict:
-                weights[m] = weights[m] * mask_dict[m].view(-1, 1)
+            return {}
+        weight = self.weight
+        ones = torch.ones_like(next(iter(mask_dict.values())))
+        masks = torch.stack([mask_dict.get(m, ones) for m in self.modalities],
+                            dim=1).to(weight.dtype)
         # An item without any modality keeps zeros.
-        total = sum(weights.values()).clamp(min=1e-12)
-        return {m: w / total for m, w in weights.items()}
+        total = (masks @ weight).clamp(min=1e-12).view(-1, 1)
+        return dict(zip(self.modalities, (masks / total).split(1, dim=1),
+                        strict=True))
 
     def node_weights(
         self,

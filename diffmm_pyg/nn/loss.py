@@ -56,7 +56,9 @@ def info_nce_loss(
         other (torch.Tensor): The other view :math:`(|\mathcal{V}|, F)`.
         index (torch.Tensor): The nodes :math:`\mathcal{B}` of the batch; one
             that occurs twice counts twice.
-        temperature (float): The temperature :math:`\tau`.
+        temperature (float): The temperature :math:`\tau`. In mixed
+            precision, the similarities of nearly equal views cost too many
+            digits below 0.1.
         mask (torch.Tensor, optional): The nodes :math:`(|\mathcal{V}|)` that
             take part; the others are neither anchors nor in the denominator.
             (default: :obj:`None`)
@@ -73,6 +75,9 @@ def info_nce_loss(
     if not temperature > 0:
         raise ValueError(f"'temperature' must be positive "
                          f"(got {temperature})")
+    if num_contrasts is not None and num_contrasts < 1:
+        raise ValueError(f"'num_contrasts' must be at least 1 "
+                         f"(got {num_contrasts})")
     if index.is_cuda:  # Finding duplicates would synchronize.
         node, count = index, torch.ones_like(index)
     else:
@@ -91,7 +96,7 @@ def info_nce_loss(
         y = torch.cat([y, row_normalize(other[contrast])])
         bias = bias.to(anchor.dtype)
     total = weighted_logsumexp(x, y, weight, 1 / temperature, bias,
-                               None if num_contrasts else 1 / temperature)
+                               1 / temperature if bias is None else None)
     return (total - positive) / index.numel()
 
 
@@ -106,15 +111,17 @@ def _sample_contrasts(
     # each of these, stands for.
     count = torch.zeros(num_nodes, device=node.device)
     count.index_add_(0, node, count.new_ones(node.numel()))
-    rest = (count == 0).float()
-    own = count[node].reciprocal()
+    rest, own = count == 0, count[node].reciprocal()
     if mask is not None:
-        rest, own = rest * mask, own * mask[node]
-    contrast = torch.randint(num_nodes, (num_contrasts, ),
-                             generator=generator, device=node.device)
-    drawn = rest[contrast]
-    stands_for = drawn * rest.sum() / drawn.sum().clamp(min=1)
-    return contrast, torch.cat([own, stands_for]).log()
+        rest, own = rest & mask, own * mask[node]
+    rank = rest.cumsum(0)
+    draw = torch.rand(num_contrasts, generator=generator, device=node.device,
+                      dtype=torch.double)
+    contrast = torch.searchsorted(rank, (draw * rank[-1]).long(), right=True)
+    stands_for = (rank[-1] / num_contrasts).expand(num_contrasts)
+    # Without a node left, these stand for none.
+    return (contrast.clamp_(max=num_nodes - 1),
+            torch.cat([own, stands_for]).log())
 
 
 def contrastive_loss(

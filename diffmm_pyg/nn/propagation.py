@@ -48,11 +48,11 @@ def general_propagation(
     """
     x, views = torch.cat([user, item]), []
     out = torch.zeros_like(x)
-    weight_dict, item_weight_dict = fusion.weights(), fusion.weights(mask_dict)
+    weight_dict, share_dict = fusion.weights(), fusion.shares(mask_dict)
     node_weight_dict = fusion.node_weights(user.size(0), mask_dict)
     for m, feat in feat_dict.items():
         # What the other modalities of an item leave to this one:
-        share = item_weight_dict[m] / weight_dict[m]
+        share = share_dict.get(m, 1.)
         h = conv(torch.cat([user, share * feat]), *adj)
         h = h + conv(torch.cat([h[:user.size(0)], item]), *adj)
         denoised = conv(x, *denoised_adj_dict[m])

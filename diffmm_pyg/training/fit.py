@@ -33,6 +33,7 @@ def fit(
     device: Optional[str] = None,
     precision: Literal['fp32', 'bf16'] = 'fp32',
     protocol: Literal['strict', 'paper'] = 'strict',
+    watch_test: bool = False,
     out: Optional[str] = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -68,6 +69,9 @@ def fit(
             reproduce published numbers: it picks the epoch of the best
             **test** recall, leaves out items of training only, and never
             stops early. (default: :obj:`"strict"`)
+        watch_test (bool, optional): If set to :obj:`True`, the metrics on
+            test are recorded after every epoch, too; nothing is chosen by
+            them. (default: :obj:`False`)
         out (str, optional): The folder to write the run to.
             (default: :obj:`None`)
         overwrite (bool, optional): If set to :obj:`True`, a run in
@@ -88,7 +92,7 @@ def fit(
     check_config(config)
     if out is not None:
         check_out(out, overwrite)
-    splits = Splits(data, protocol, top_k)
+    splits = Splits(data, protocol, top_k, watch_test)
     accelerator, place = _accelerator(device)
     model, splits = model.to(place), splits.to(place)
     phases = model.phases(splits.train)

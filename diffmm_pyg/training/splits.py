@@ -27,12 +27,15 @@ class Splits:
         protocol (str): :obj:`"strict"` or :obj:`"paper"`, see
             :meth:`~diffmm_pyg.fit`.
         top_k (int): The number of recommendations to evaluate.
+        watch_test (bool, optional): Whether to evaluate on test after every
+            epoch, too. (default: :obj:`False`)
 
     Raises:
         DataError: If :obj:`data` does not hold what it must hold.
         ConfigError: If :obj:`top_k` exceeds the number of items.
     """
-    def __init__(self, data: Sequence[HeteroData], protocol: str, top_k: int):
+    def __init__(self, data: Sequence[HeteroData], protocol: str, top_k: int,
+                 watch_test: bool = False):
         if isinstance(data, HeteroData) or len(data) == 0:
             raise DataError(f"Training takes a sequence of graphs, for "
                             f"training, validation and test "
@@ -45,6 +48,7 @@ class Splits:
                               f"lower it ('--top-k')")
         self.protocol = protocol
         self.top_k = top_k
+        self.watch_test = watch_test or protocol == 'paper'
         self._unranked: Dict[str, SparseRows] = {}
         # `RandomLinkSplit` may set edges aside that are labels only.
         self.train = copy.copy(data[0])
@@ -53,7 +57,7 @@ class Splits:
         labels = {name: positives(split) for name, split in
                   zip(['val', 'test'], data[1:], strict=False)}
         self.labels = {k: v for k, v in labels.items() if v.size(1) > 0}
-        if self.watched[-1:] != [self.selection]:
+        if self.selection not in self.watched:
             logger.warning("There is no %s split to choose the best epoch by; "
                            "the last one is kept", self.selection)
 
@@ -69,7 +73,7 @@ class Splits:
     @property
     def watched(self) -> List[str]:
         r"""The splits to evaluate after every epoch."""
-        names = ['val', 'test'] if self.protocol == 'paper' else ['val']
+        names = ['val', 'test'] if self.watch_test else ['val']
         return [name for name in names if name in self.labels]
 
     def to(self, device: torch.device) -> 'Splits':

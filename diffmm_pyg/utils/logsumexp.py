@@ -40,7 +40,8 @@ class _WeightedLogSumExp(torch.autograd.Function):
             if bias is not None:
                 prob += bias
             shift = None
-            if bound is None or bound > MAX_EXPONENT:
+            if (bound is None or bound > MAX_EXPONENT
+                    or prob.dtype == torch.half):
                 shift = prob.amax(dim=1, keepdim=True)
                 shift.clamp_(min=torch.finfo(shift.dtype).min)
                 prob -= shift

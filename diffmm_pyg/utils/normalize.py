@@ -1,7 +1,8 @@
-from typing import Any
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class _RowNormalize(torch.autograd.Function):
@@ -13,7 +14,9 @@ class _RowNormalize(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple:
+    @once_differentiable
+    def backward(ctx: Any,
+                 grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         out, norm = ctx.saved_tensors
         dot = (grad * out).sum(dim=-1, keepdim=True)
         return torch.addcmul(grad, out, dot, value=-1).div_(norm), None
@@ -22,7 +25,7 @@ class _RowNormalize(torch.autograd.Function):
 def row_normalize(x: Tensor, eps: float = 1e-12) -> Tensor:
     r"""Divides every row by its Euclidean norm, at least :obj:`eps`: equal to
     :meth:`torch.nn.functional.normalize`, whose gradient passes over memory
-    three times as often.
+    three times as often, and can be differentiated again.
 
     Args:
         x (torch.Tensor): The rows :math:`(N, F)`.

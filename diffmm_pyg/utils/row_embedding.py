@@ -8,10 +8,10 @@ from diffmm_pyg.utils.sparse_rows import SparseRows
 
 class RowEmbedding:
     r"""Embeddings of users that end in their scaled interaction rows,
-    :math:`[\mathbf{x}_u, s_u \mathbf{r}_u]`, and are made where they are
-    indexed: with :math:`[\mathbf{y}_i, \mathbf{w}_i]` as those of the items,
-    the inner product adds the scores of an item-item model
-    :math:`\mathbf{W}` without a users times items matrix.
+    :math:`[\mathbf{x}_u, s_u \mathbf{r}_u]`, which are never made: with
+    :math:`[\mathbf{y}_i, \mathbf{w}_i]` as those of the items, the inner
+    product adds the scores of an item-item model :math:`\mathbf{W}` without a
+    users times items matrix.
 
     Args:
         rows (SparseRows): The rows :math:`\mathbf{r}_u`.
@@ -49,11 +49,35 @@ class RowEmbedding:
                           self.rows.num_cols)
         return RowEmbedding(rows, fn(self.scale), fn(self.dense))
 
-    def __getitem__(self, index: Tensor) -> Tensor:
-        rows = self.rows.select(index).to_dense(self.dense.dtype)
-        return torch.cat([
-            self.dense[index], rows.mul_(self.scale[index].view(-1, 1))
-        ], dim=-1)
+    def __getitem__(self, index: Tensor) -> 'RowEmbedding':
+        return RowEmbedding(self.rows.select(index), self.scale[index],
+                            self.dense[index])
+
+    def to_dense(self) -> Tensor:
+        r"""Returns the embeddings :obj:`[N, F + I]`; meant for few users."""
+        rows = self.rows.to_dense(self.dense.dtype)
+        return torch.cat([self.dense, rows.mul_(self.scale.view(-1, 1))],
+                         dim=-1)
 
 
 UserEmbedding = Union[Tensor, RowEmbedding]
+
+
+def block_scores(user_emb: UserEmbedding,
+                 item_emb: Tensor) -> Callable[[int, int], Tensor]:
+    r"""Returns a function that scores all items for the users from
+    :obj:`start` to :obj:`end`. Rows are sparse: their part takes interactions
+    times items, not users times squared items.
+    """
+    if isinstance(user_emb, Tensor):
+        return lambda start, end: user_emb[start:end] @ item_emb.t()
+    rows, scale, dense = user_emb.rows, user_emb.scale, user_emb.dense
+    width = dense.size(1)
+    weight = item_emb[:, width:].t().contiguous()
+
+    def score(start: int, end: int) -> Tensor:
+        out = rows.narrow(start, end).matmul(weight)
+        out = out.mul_(scale[start:end].view(-1, 1))
+        return out.addmm_(dense[start:end], item_emb[:, :width].t())
+
+    return score

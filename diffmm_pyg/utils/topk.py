@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from diffmm_pyg.utils.checks import check_k
+from diffmm_pyg.utils.row_embedding import UserEmbedding, block_scores
 from diffmm_pyg.utils.sparse_rows import SparseRows
 
 T = TypeVar('T')
@@ -14,7 +15,7 @@ MAX_BLOCK_NUMEL = 2**23
 
 
 def inner_product_topk(
-    query: Tensor,
+    query: UserEmbedding,
     key: Tensor,
     k: int,
     bias: Optional[Tensor] = None,
@@ -26,7 +27,8 @@ def inner_product_topk(
     memory needed does not depend on the number of keys.
 
     Args:
-        query (torch.Tensor): The queries, of shape :obj:`[N, F]`.
+        query (torch.Tensor or RowEmbedding): The queries, of shape
+            :obj:`[N, F]`.
         key (torch.Tensor): The keys, of shape :obj:`[K, F]`.
         k (int): The number of entries to return.
         bias (torch.Tensor, optional): What to add to the scores of every
@@ -42,12 +44,23 @@ def inner_product_topk(
           are left, values are :math:`-\infty` and indices arbitrary.
     """
     check_k(k, key.size(0))
-    rows = max(1, MAX_BLOCK_NUMEL // min(block_size, key.size(0)))
+    if isinstance(query, Tensor):
+        rows = max(1, MAX_BLOCK_NUMEL // min(block_size, key.size(0)))
+    else:
+        rows = max(1, MAX_BLOCK_NUMEL // key.size(0))
+        scores = block_scores(query, key)
 
     def topk(start: int, end: int) -> Tuple[Tensor, Tensor]:
         rest = exclude.narrow(start, end) if exclude is not None else None
-        return _row_block_topk(query[start:end], key, k, bias, rest,
-                               block_size)
+        if isinstance(query, Tensor):
+            return _row_block_topk(query[start:end], key, k, bias, rest,
+                                   block_size)
+        score = scores(start, end)
+        score = score if bias is None else score + bias
+        if rest is not None:
+            score[rest.row, rest.col] = float('-inf')
+        top = score.topk(k, dim=1)
+        return top.values, top.indices
 
     values, indices = zip(*map_blocks(topk, query.size(0), rows), strict=True)
     return torch.cat(values), torch.cat(indices)

@@ -144,7 +144,7 @@ def other_values(fn, group):
         elif option.choices:
             value = next(v for v in option.choices if v != option.default)
         else:
-            value = (option.default or 0) / 2 if option.type is float else 7
+            value = (option.default or 1) / 2 if option.type is float else 7
         out[name] = VALUES[group].get(name, value)
         assert out[name] != option.default
     return out

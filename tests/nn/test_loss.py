@@ -199,6 +199,27 @@ def test_sampled_denominator_is_unbiased(double, monkeypatch, masked, cuda):
     assert (ratio.mean() - expected).abs() < 4 * error
 
 
+def test_sampled_denominator_is_unbiased_where_few_take_part(double):
+    x, y = torch.randn(200, 4), torch.randn(200, 4)
+    mask = torch.arange(200) % 10 == 0
+    index = torch.tensor([0, 10])
+    ratio = torch.tensor([
+        float(sampled(x, y, index[:1], mask, 4, seed).exp())
+        for seed in range(2000)
+    ])
+    expected = info_nce_loss(x, y, index[:1], 0.5, mask).exp()
+    error = ratio.std() / len(ratio)**0.5
+    assert 0 < error < 0.05 * expected
+    assert (ratio.mean() - expected).abs() < 4 * error
+
+
+@pytest.mark.parametrize('num_contrasts', [0, -1])
+def test_sampled_info_nce_error(num_contrasts):
+    x = torch.randn(3, 2)
+    with pytest.raises(ValueError, match="'num_contrasts' must be at least"):
+        info_nce_loss(x, x, torch.tensor([0]), 0.5, None, num_contrasts)
+
+
 def test_sampled_info_nce_touches_what_it_drew(double):
     x = torch.randn(50, 4, requires_grad=True)
     y = torch.randn(50, 4, requires_grad=True)

@@ -44,3 +44,18 @@ def test_general_equals_fused(double, conv, masked, with_views, backend):
             (factor * out).sum(), [*params, fusion.logits])))
     for a, b in zip(*results, strict=True):
         assert_close(a, b)
+
+
+def test_vanishing_weight(double):
+    graph = random_rows(U, I, 0)[0].edge_index
+    adj = StackedAdj.from_edge_index(graph, U, I, sparse=False)
+    fusion = ModalityFusion(MODALITIES)
+    with torch.no_grad():
+        fusion.logits[1] = -2000.
+    args = (adj, dict.fromkeys(MODALITIES, adj), torch.randn(U, F),
+            torch.randn(I, F), {m: torch.randn(I, F) for m in MODALITIES},
+            fusion, 0.3, 1)
+    for a, b in zip(general_propagation(ModalityConv(), *args)[1],
+                    fused_propagation(ModalityConv(), *args)[1], strict=True):
+        assert a.isfinite().all()
+        assert_close(a, b)

@@ -215,3 +215,15 @@ def test_missing_extra(data, monkeypatch):
     monkeypatch.setitem(sys.modules, 'accelerate', None)
     with pytest.raises(MissingExtraError, match=r"pip install .*\[train\]"):
         small_fit(data)
+
+
+def test_watching_test_chooses_nothing():
+    runs = [small_fit(small_data(), watch_test=watch)
+            for watch in [False, True]]
+    assert runs[0].metrics == runs[1].metrics
+    assert_same_tensors(*runs)
+    for row, other in zip(*(run.history for run in runs), strict=True):
+        assert other.keys() - row.keys() == {
+            f'test/{name}@5' for name in ['recall', 'ndcg', 'precision']}
+    best = runs[1].history[runs[1].metrics['best_epoch']]
+    assert best['test/recall@5'] == runs[1].metrics['test']['recall@5']

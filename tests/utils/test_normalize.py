@@ -17,3 +17,11 @@ def test_equals_torch(double, size):
     assert_close(*[
         torch.autograd.grad((factor * out).sum(), x)[0] for out in outs
     ])
+
+
+def test_second_derivative_is_refused():
+    x = torch.randn(3, 2, requires_grad=True)
+    grad, = torch.autograd.grad(row_normalize(x)[:, 0].sum(), x,
+                                create_graph=True)
+    with pytest.raises(RuntimeError, match='does not require grad'):
+        grad.sum().backward()

@@ -1,10 +1,12 @@
 import warnings
+import weakref
 from functools import lru_cache
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from diffmm_pyg.typing import Adj, OptTensor, SparseTensor
 from torch_geometric.utils import spmm as pyg_spmm
@@ -13,12 +15,15 @@ from torch_geometric.utils import spmm as pyg_spmm
 class _CSRMatmul(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, adj_t: SparseTensor, x: Tensor) -> Tensor:
-        ctx.adj_t = adj_t
-        return _matmul(_csr(adj_t, x.dtype).matrix, x)
+        csr = _csr(adj_t, x.dtype)
+        if ctx.needs_input_grad[1]:
+            ctx.transposed = csr.transposed()
+        return _matmul(csr.matrix, x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
-        return None, _matmul(_csr(ctx.adj_t, grad.dtype).transposed, grad)
+        return None, _matmul(ctx.transposed, grad)
 
 
 def _matmul(csr: Tensor, x: Tensor) -> Tensor:
@@ -27,34 +32,53 @@ def _matmul(csr: Tensor, x: Tensor) -> Tensor:
     return torch.addmm(out, csr, x, beta=0, out=out)
 
 
-class _CSR(NamedTuple):
-    value: OptTensor  # What the matrices below were made from,
-    version: int  # and its state at that time.
-    matrix: Tensor
-    transposed: Tensor
+class _CSR:
+    def __init__(self, adj_t: SparseTensor, dtype: torch.dtype):
+        rowptr, col, value = adj_t.csr()
+        self.adj_t = weakref.ref(adj_t.storage)
+        self.size, self.dtype = adj_t.sizes(), dtype
+        # What the matrix was made from, and its state at that time:
+        self.value, self.version = value, _version(value)
+        if value is None:
+            x = torch.ones(col.numel(), dtype=dtype)
+        else:
+            x = value.detach().to(dtype, copy=True)
+        self.matrix = _to_csr(rowptr, col, x, self.size)
+        self._transposed: Optional[Tensor] = None
+
+    def fits(self, value: OptTensor, dtype: torch.dtype) -> bool:
+        return (self.value is value and self.dtype == dtype
+                and self.version == _version(value))
+
+    def transposed(self) -> Tensor:
+        if self._transposed is None:
+            storage = self.adj_t()
+            assert storage is not None
+            perm = storage.csr2csc()
+            self._transposed = _to_csr(
+                storage.colptr(), storage.row()[perm],
+                self.matrix.values()[perm], self.size[::-1])
+        return self._transposed
 
 
 # The backward pass of `torch.sparse.mm` transposes its matrix anew in each
 # call, which takes as long as the product; hence these are kept for as long
 # as a matrix lives and its values stay as they are:
-_cache: 'WeakKeyDictionary[Any, _CSR]' = WeakKeyDictionary()
+_cache: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def _csr(adj_t: SparseTensor, dtype: torch.dtype) -> _CSR:
-    storage, value = adj_t.storage, adj_t.storage.value()
-    version = 0 if value is None else value._version
-    csr = _cache.get(storage)
-    if (csr is None or csr.value is not value or csr.version != version
-            or csr.matrix.dtype != dtype):
-        rowptr, col, _ = adj_t.csr()
-        x = torch.ones(col.numel()) if value is None else value.detach()
-        x, perm = x.to(dtype), storage.csr2csc()
-        size = adj_t.sizes()
-        csr = _cache[storage] = _CSR(
-            value, version, _to_csr(rowptr, col, x, size),
-            _to_csr(storage.colptr(), storage.row()[perm], x[perm],
-                    size[::-1]))
+    value = adj_t.storage.value()
+    csr = _cache.get(adj_t.storage)
+    if csr is None or not csr.fits(value, dtype):
+        csr = _CSR(adj_t, dtype)
+        if value is None or not value.is_inference():
+            _cache[adj_t.storage] = csr
     return csr
+
+
+def _version(value: OptTensor) -> int:
+    return 0 if value is None or value.is_inference() else value._version
 
 
 def _to_csr(rowptr: Tensor, col: Tensor, value: Tensor,

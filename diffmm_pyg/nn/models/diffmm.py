@@ -12,7 +12,7 @@ from diffmm_pyg.nn.fusion import ModalityFusion
 from diffmm_pyg.nn.models.diffmm_loss import diffmm_loss
 from diffmm_pyg.nn.models.diffmm_output import DiffMMOutput
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
-from diffmm_pyg.nn.models.diffmm_ranking import diffmm_embeddings
+from diffmm_pyg.nn.models.diffmm_ranking import ClosedForm, diffmm_embeddings
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
 from diffmm_pyg.nn.models.score_fusion import Embeddings
 from diffmm_pyg.nn.propagation import fused_propagation, general_propagation
@@ -142,7 +142,8 @@ class DiffMM(Recommender):
         check_range('hidden_channels', hidden_channels, 1)
         check_range('num_layers', num_layers, 0)
         check_range('denoiser_passes', denoiser_passes, 1)
-        check_range('num_contrasts', num_contrasts or 1, 1)
+        if num_contrasts is not None:
+            check_range('num_contrasts', num_contrasts, 1)
         check_range('edge_dropout', edge_dropout, 0, 1)
         for name, value in [('temperature', temperature),
                             ('weight_scale', weight_scale),
@@ -188,6 +189,7 @@ class DiffMM(Recommender):
         self.denoiser_weight = denoiser_weight
         self.closed_form_weight = closed_form_weight
         self.closed_form_reg = closed_form_reg
+        self.kept_closed_form: Optional[ClosedForm] = None
 
         self.diffusion = diffusion
         self.user_embedding = Embedding(num_users, hidden_channels)
@@ -245,7 +247,7 @@ class DiffMM(Recommender):
         user, item = self.user_embedding.weight, self.item_embedding.weight
         feat_dict = self._features(x_dict, mask_dict)
         propagation = general_propagation
-        if type(self.conv) is ModalityConv and self.conv.aggr == 'sum':
+        if isinstance(self.conv, ModalityConv):
             propagation = fused_propagation
         hidden, outs = propagation(
             self.conv, adj, denoised_adj_dict, user, item, feat_dict,

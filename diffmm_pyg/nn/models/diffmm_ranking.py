@@ -1,20 +1,38 @@
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, List, NamedTuple
+
+from torch import Tensor
 
 from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn.models.ease import ease_weights
 from diffmm_pyg.nn.models.item_gram import interaction_gram
 from diffmm_pyg.nn.models.score_fusion import (
     Embeddings,
     concat_embeddings,
+    scaled,
     standardized,
 )
 from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
-from diffmm_pyg.typing import INTERACTS, ITEM
-from diffmm_pyg.utils import RowEmbedding, SparseRows
+from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils import RowEmbedding, SparseRows, UserEmbedding
 from torch_geometric.data import HeteroData
 
 if TYPE_CHECKING:
     from diffmm_pyg.nn.models.diffmm import DiffMM
+
+# Larger catalogues take more than 30 GB for the closed form:
+MAX_CLOSED_FORM = 40_000
+
+
+class ClosedForm(NamedTuple):
+    r"""What the closed form was computed from, and its embeddings, with a
+    standard deviation of one per user.
+    """
+    edge_index: Tensor
+    version: int
+    reg: float
+    user: UserEmbedding
+    item: Tensor
 
 
 def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
@@ -32,6 +50,8 @@ def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
                 StackedAdj.from_edge_index(edge_index, *sizes),
                 denoised_adjs(data, model.modalities, *sizes, dropout),
                 modality_masks(data), with_views=False)
+    if model.denoiser_weight == model.closed_form_weight == 0:
+        return out.user, out.item
     others: List[Embeddings] = []
     rows = SparseRows.from_edge_index(edge_index, *sizes)
     if model.denoiser_weight > 0:
@@ -39,22 +59,33 @@ def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
         for user, item in model.diffusion.score_embeddings(rows).values():
             others.append((standardized(user, item, weight), item))
     if model.closed_form_weight > 0:
-        pair = closed_form(data, rows, model.closed_form_reg)
-        others.append((standardized(*pair, model.closed_form_weight),
-                       pair[1]))
-    if len(others) == 0:
-        return out.user, out.item
+        others.append(closed_form(model, edge_index, rows))
     return concat_embeddings([(standardized(out.user, out.item), out.item),
                               *others])
 
 
-def closed_form(data: HeteroData, rows: SparseRows, reg: float) -> Embeddings:
+def closed_form(model: 'DiffMM', edge_index: Tensor,
+                rows: SparseRows) -> Embeddings:
     r"""Returns the embeddings whose inner products are the scores of
     :class:`~diffmm_pyg.nn.models.ease.EASE`. They only depend on the training
-    edges, and :obj:`data` keeps them.
+    edges, and the model keeps those of the last ones.
+
+    Raises:
+        ConfigError: If their items times items do not fit into memory.
     """
-    store = data[ITEM]
-    if 'closed_form' not in store:
-        weight = ease_weights(interaction_gram(rows), reg)
-        store.closed_form = weight.t().float().contiguous()
-    return RowEmbedding.from_rows(rows), store.closed_form
+    if rows.num_cols > MAX_CLOSED_FORM:
+        raise ConfigError(f"'closed_form_weight' needs several matrices of "
+                          f"items times items, for at most {MAX_CLOSED_FORM} "
+                          f"items (got {rows.num_cols}); set it to 0")
+    version = 0 if edge_index.is_inference() else edge_index._version
+    kept = model.kept_closed_form
+    if (kept is None or kept.edge_index is not edge_index
+            or (kept.version, kept.reg) != (version, model.closed_form_reg)):
+        weight = ease_weights(interaction_gram(rows), model.closed_form_reg)
+        item = weight.t().float().contiguous()
+        user = standardized(RowEmbedding.from_rows(rows), item)
+        kept = ClosedForm(edge_index, version, model.closed_form_reg, user,
+                          item)
+        model.kept_closed_form = kept
+    weight = kept.item.new_tensor([model.closed_form_weight])
+    return scaled(kept.user, weight), kept.item

@@ -1,12 +1,16 @@
 r"""Sums of the scores of several models, as embeddings."""
 from functools import reduce
-from typing import Callable, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from diffmm_pyg.errors import ConfigError
-from diffmm_pyg.utils.row_embedding import RowEmbedding, UserEmbedding
+from diffmm_pyg.utils.row_embedding import (
+    RowEmbedding,
+    UserEmbedding,
+    block_scores,
+)
 from diffmm_pyg.utils.topk import MAX_BLOCK_NUMEL, map_blocks
 
 Embeddings = Tuple[UserEmbedding, Tensor]
@@ -94,7 +98,7 @@ def _same_rows(a: RowEmbedding, b: RowEmbedding) -> bool:
 
 
 def _score_std(user_emb: UserEmbedding, item_emb: Tensor) -> Tensor:
-    score = _block_scores(user_emb, item_emb)
+    score = block_scores(user_emb, item_emb)
 
     def block_std(start: int, end: int) -> Tensor:
         value = score(start, end)
@@ -105,21 +109,3 @@ def _score_std(user_emb: UserEmbedding, item_emb: Tensor) -> Tensor:
 
     size = max(1, MAX_BLOCK_NUMEL // item_emb.size(0))
     return torch.cat(map_blocks(block_std, user_emb.size(0), size))
-
-
-def _block_scores(user_emb: UserEmbedding,
-                  item_emb: Tensor) -> Callable[[int, int], Tensor]:
-    if isinstance(user_emb, Tensor):
-        return lambda start, end: user_emb[start:end] @ item_emb.t()
-    # Rows are sparse: this takes interactions times items, not users times
-    # squared items.
-    rows, scale, dense = user_emb.rows, user_emb.scale, user_emb.dense
-    width = dense.size(1)
-    weight = item_emb[:, width:].t().contiguous()
-
-    def score(start: int, end: int) -> Tensor:
-        out = rows.narrow(start, end).matmul(weight)
-        out = out.mul_(scale[start:end].view(-1, 1))
-        return out.addmm_(dense[start:end], item_emb[:, :width].t())
-
-    return score

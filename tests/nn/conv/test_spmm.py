@@ -55,3 +55,20 @@ def test_types(dtype):
     adj_t = make_adj(torch.randn(4))
     spmm(adj_t, x.float())
     assert_close(spmm(adj_t, x), adj_t.to_dense().double() @ x)
+
+
+def test_inference_mode(double):
+    with torch.inference_mode():
+        adj_t, x = make_adj(torch.randn(4)), torch.randn(5, 3)
+        for _ in range(2):
+            assert_close(spmm(adj_t, x), adj_t.to_dense() @ x)
+            adj_t.storage.value().mul_(2)  # Has no version to look at.
+
+
+def test_gradient_is_that_of_the_product(double):
+    adj_t = make_adj(torch.randn(4))
+    x = torch.randn(5, 3, requires_grad=True)
+    expected = adj_t.to_dense().t() @ torch.ones(4, 3)
+    out = spmm(adj_t, x)
+    adj_t.storage.value().mul_(100)
+    assert_close(torch.autograd.grad(out.sum(), x)[0], expected)

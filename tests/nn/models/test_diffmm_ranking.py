@@ -1,8 +1,12 @@
+import copy
+
 import pytest
 import torch
-from oracle import assert_close
+from oracle import assert_close, dense_users
 from small import small_data, small_fit, small_model
 
+from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.nn.models import diffmm_ranking
 from diffmm_pyg.nn.models.diffmm_ranking import diffmm_embeddings
 from diffmm_pyg.runs import load
 from diffmm_pyg.utils import SparseRows
@@ -23,7 +27,7 @@ def rank(model, data, **weights):
         setattr(model, name, weights.get(name, 0.))
     with torch.no_grad():
         user, item = diffmm_embeddings(model, data)
-        return user[torch.arange(U)].double() @ item.double().t()
+        return dense_users(user).double() @ item.double().t()
 
 
 def standard(score):
@@ -54,6 +58,32 @@ def test_scores_add_up(trained):
           parts[0] + 0.2 * parts[3])
     check(rank(model, data, closed_form_weight=0.2, denoiser_weight=2.),
           parts[0] + 2 * (parts[1] + parts[2]) + 0.2 * parts[3])
+
+
+def test_closed_form_is_that_of_the_edges(trained):
+    model, data = trained
+
+    def fresh(data):
+        model.kept_closed_form = None
+        return rank(model, data, closed_form_weight=1.)
+
+    first = rank(model, data, closed_form_weight=1.)
+    assert rank(model, data, closed_form_weight=1.).equal(first)
+    model.closed_form_reg = 5.
+    second = rank(model, data, closed_form_weight=1.)
+    assert not second.equal(first) and second.equal(fresh(data))
+    other = copy.copy(data)
+    store = other['user', 'interacts', 'item']
+    store.edge_index = store.edge_index[:, ::2].contiguous()
+    third = rank(model, other, closed_form_weight=1.)
+    assert not third.equal(second) and third.equal(fresh(other))
+    assert set(data['item'].keys()) == set(small_data()[0]['item'].keys())
+
+
+def test_closed_form_of_a_large_catalogue(trained, monkeypatch):
+    monkeypatch.setattr(diffmm_ranking, 'MAX_CLOSED_FORM', I - 1)
+    with pytest.raises(ConfigError, match='for at most 39 items'):
+        rank(*trained, closed_form_weight=1.)
 
 
 def test_runs_rank_the_same(tmp_path):

@@ -1,0 +1,146 @@
+r"""Models as data: `models/<name>.json` describes each."""
+import copy
+import inspect
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+from diffmm_pyg.data import modality_features
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.nn.models import MODELS, LateFusion, Recommender
+from diffmm_pyg.presets import load_preset
+from diffmm_pyg.training import fit
+from diffmm_pyg.typing import ITEM, USER
+from diffmm_pyg.utils.hyper_parameters import hyper_parameters
+from torch_geometric.data import HeteroData
+
+FOLDER = Path(__file__).parent / 'models'
+CLASSES = {**MODELS, 'LateFusion': LateFusion}
+# What is said of a model, and what it is computed from:
+SAID = ['title', 'role', 'deterministic', 'published']
+GROUPS = ['model', 'diffusion', 'training']
+KEYS = [*SAID, 'class', 'preset', 'models', 'modalities', *GROUPS]
+TRAINING = ['epochs', 'batch_size', 'lr', 'patience', 'precision']
+
+Description = Dict[str, Any]
+Config = Dict[str, Any]
+
+
+def model_names() -> List[str]:
+    r"""Returns the names of all models that are described."""
+    return sorted(path.stem for path in FOLDER.glob('*.json'))
+
+
+def load_description(name: str) -> Description:
+    r"""Reads the description of a model.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name not in model_names():
+        raise ConfigError(f"There is no model '{name}'; choose among "
+                          f"{', '.join(model_names())}")
+    return json.loads((FOLDER / f'{name}.json').read_text())
+
+
+def override(description: Description,
+             changes: Dict[str, Any]) -> Description:
+    r"""Returns a copy in which what dotted keys such as :obj:`"model.k"` or
+    :obj:`"models.0"` name is replaced.
+    """
+    out = copy.deepcopy(description)
+    for key, value in changes.items():
+        *parents, last = key.split('.')
+        place: Any = out
+        try:
+            for part in parents:
+                if isinstance(place, list):
+                    place = place[int(part)]
+                else:
+                    place = place.setdefault(part, {})
+            place[int(last) if isinstance(place, list) else last] = value
+        except (ValueError, IndexError, AttributeError, TypeError) as e:
+            raise ConfigError(f"'{key}' names nothing that can be "
+                              f"set") from e
+    return out
+
+
+def resolve(description: Description, dataset: str) -> Config:
+    r"""Returns all that the numbers of a model depend on, defaults included:
+    presets and descriptions may change, and what was computed must be known
+    by what it was computed with.
+
+    Raises:
+        ConfigError: If the description names what does not exist.
+    """
+    for key in description:
+        if key not in KEYS:
+            raise ConfigError(f"A model has no '{key}'; choose among "
+                              f"{', '.join(KEYS)}")
+    name = description.get('class')
+    if name not in CLASSES:
+        raise ConfigError(f"There is no model class '{name}'; choose among "
+                          f"{', '.join(sorted(CLASSES))}")
+    given = {group: {} for group in GROUPS}
+    if 'preset' in description:
+        given.update(load_preset(description['preset'], dataset))
+    for group in GROUPS:
+        given[group] = {**given[group], **description.get(group, {})}
+
+    out: Config = {
+        'class': name,
+        'model': _complete(CLASSES[name], given['model'], name),
+        'training': {k: v for k, v in _complete(
+            fit, given['training'], 'training', TRAINING).items()
+            if k in TRAINING},
+        'modalities': description.get('modalities'),
+    }
+    if 'diffusion' in inspect.signature(CLASSES[name]).parameters:
+        out['diffusion'] = _complete(GraphDiffusion, given['diffusion'],
+                                     'diffusion')
+    elif len(given['diffusion']) > 0:
+        raise ConfigError(f"'{name}' has no 'diffusion'")
+    if 'models' in description:
+        out['models'] = [_resolve_part(part, dataset)
+                         for part in description['models']]
+    return out
+
+
+def _resolve_part(part: Any, dataset: str) -> Config:
+    config = resolve(load_description(part) if isinstance(part, str) else
+                     part, dataset)
+    # They train together:
+    return {k: v for k, v in config.items()
+            if k not in ['training', 'modalities']}
+
+
+def _complete(fn: Callable, values: Dict[str, Any], where: str,
+              allowed: Optional[List[str]] = None) -> Dict[str, Any]:
+    known = hyper_parameters(fn)
+    names = allowed or list(inspect.signature(fn).parameters)
+    out = {name: option.default for name, option in known.items()}
+    for name, value in values.items():
+        if name not in names:
+            raise ConfigError(f"'{where}' has no '{name}'; choose among "
+                              f"{', '.join(names)}")
+        kind = known[name].type if name in known else object
+        if kind is float and type(value) is int:
+            value = float(value)  # 1 and 1.0 are the same learning rate.
+        if value is not None and kind not in (type(value), object):
+            raise ConfigError(f"'{where}.{name}' must be of type "
+                              f"{kind.__name__} (got {value!r})")
+        out[name] = value
+    return out
+
+
+def build(config: Config, data: HeteroData) -> Recommender:
+    r"""Builds a model of the sizes of a graph."""
+    cls, kwargs = CLASSES[config['class']], dict(config['model'])
+    if 'models' in config:
+        return cls([build(part, data) for part in config['models']], **kwargs)
+    if 'diffusion' in config:
+        kwargs['diffusion'] = config['diffusion']
+    channels = {m: x.size(1) for m, x in modality_features(data).items()}
+    return cls.from_sizes(data[USER].num_nodes, data[ITEM].num_nodes,
+                          channels, **kwargs)

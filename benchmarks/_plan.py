@@ -1,0 +1,168 @@
+r"""Plans: which models run on which datasets, and how often."""
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from _models import (
+    Config,
+    Description,
+    load_description,
+    model_names,
+    override,
+    resolve,
+)
+
+import diffmm_pyg
+from diffmm_pyg.errors import ConfigError
+
+FOLDER = Path(__file__).parent / 'plans'
+KEYS = ['title', 'datasets', 'seeds', 'set', 'max_epochs', 'models',
+        'compare_with']
+BEST_BASELINE = 'best baseline'
+
+
+class Entry(NamedTuple):
+    r"""A model of a plan.
+
+    Args:
+        label (str): What the report calls it.
+        base (str): The description that it starts from.
+        description (Description): The description, with what is changed.
+    """
+    label: str
+    base: str
+    description: Description
+
+
+class Cell(NamedTuple):
+    r"""One training.
+
+    Args:
+        label (str): What the report calls the model.
+        dataset (str): The dataset.
+        seed (int): The seed.
+        config (Config): All that the model depends on.
+    """
+    label: str
+    dataset: str
+    seed: int
+    config: Config
+
+    def key(self, data_hash: str) -> str:
+        r"""Returns what tells the cell from all others with different
+        numbers.
+        """
+        text = json.dumps([self.config, self.seed, data_hash,
+                           diffmm_pyg.__version__], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class Plan(NamedTuple):
+    r"""What is to be run.
+
+    Args:
+        title (str): The title of the report.
+        entries ([Entry]): The models, in the order of the report.
+        cells ([Cell]): The trainings, in the order they run.
+        compare_with ([str]): The labels of the models that others are
+            compared with, where :obj:`"best baseline"` is the one that
+            validation tells.
+    """
+    title: str
+    entries: List[Entry]
+    cells: List[Cell]
+    compare_with: List[str]
+
+
+def read_plan(path: Path, seeds: Optional[int] = None) -> Plan:
+    r"""Reads a plan, see the README.
+
+    Args:
+        path (Path): The JSON file.
+        seeds (int, optional): The number of seeds, instead of the plan's.
+
+    Raises:
+        ConfigError: If it is no plan, or names what does not exist.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as e:
+        raise ConfigError(f"The plan '{path}' cannot be read "
+                          f"({e.strerror})") from e
+    except ValueError as e:
+        raise ConfigError(f"The plan '{path}' is no JSON ({e})") from e
+    if not isinstance(content, dict) or not set(content) <= set(KEYS):
+        raise ConfigError(f"The plan '{path}' must be an object with no keys "
+                          f"but {', '.join(KEYS)}")
+    try:
+        return _to_plan(content, seeds)
+    except KeyError as e:
+        raise ConfigError(f"The plan '{path}' lacks {e}") from e
+
+
+def _to_plan(content: Dict[str, Any], seeds: Optional[int]) -> Plan:
+    models = content['models']
+    entries = [_to_entry(x, content.get('set', {})) for x in
+               (model_names() if models == 'all' else models)]
+    labels = [entry.label for entry in entries]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"The plan calls two models '{label}'; give "
+                              f"each a 'label' of its own")
+    compare_with = content.get('compare_with', [BEST_BASELINE])
+    for label in compare_with:
+        if label not in [BEST_BASELINE, *labels]:
+            raise ConfigError(f"'compare_with' must hold '{BEST_BASELINE}' or "
+                              f"labels of the plan (got '{label}')")
+    cells = []
+    for dataset in content['datasets']:
+        configs = [resolve(e.description, dataset) for e in entries]
+        # One seed after the other, so that what there is can be compared:
+        for seed in range(content['seeds'] if seeds is None else seeds):
+            for entry, config in zip(entries, configs, strict=True):
+                if seed > 0 and entry.description.get('deterministic'):
+                    continue
+                cells.append(Cell(entry.label, dataset, seed, _shorten(
+                    config, content.get('max_epochs'))))
+    return Plan(content['title'], entries, cells, compare_with)
+
+
+def _to_entry(item: Any, common: Dict[str, Any]) -> Entry:
+    item = {'base': item} if isinstance(item, str) else item
+    unknown = set(item) - {'base', 'label', 'set'}
+    if len(unknown) > 0:
+        raise ConfigError(f"A model of a plan has 'base', 'label' and 'set', "
+                          f"but no '{unknown.pop()}'")
+    description = load_description(item['base'])
+    return Entry(item.get('label', description['title']), item['base'],
+                 override(description, {**common, **item.get('set', {})}))
+
+
+def _shorten(config: Config, max_epochs: Optional[int]) -> Config:
+    if max_epochs is None:
+        return config
+    out = {**config, 'training': dict(config['training'])}
+    out['training']['epochs'] = min(max_epochs, out['training']['epochs'])
+    return out
+
+
+def select(plan: Plan, only: Sequence[str]) -> List[Cell]:
+    r"""Returns the cells of the models and datasets that are named.
+
+    Raises:
+        ConfigError: If one of them is not in the plan.
+    """
+    datasets = {cell.dataset for cell in plan.cells}
+    names = {entry.label: {entry.label.lower(), entry.base}
+             for entry in plan.entries}
+    wanted = {name.lower() for name in only}
+    for name in sorted(wanted):
+        if name not in datasets and all(name not in x for x in names.values()):
+            raise ConfigError(f"The plan has no model or dataset '{name}'; "
+                              f"choose among "
+                              f"{', '.join([*sorted(datasets), *names])}")
+    chosen_data = wanted & datasets or datasets
+    chosen = {label for label, x in names.items() if x & wanted} or set(names)
+    return [cell for cell in plan.cells
+            if cell.dataset in chosen_data and cell.label in chosen]

@@ -1,0 +1,156 @@
+r"""The pictures of groups of users and items, and of learning."""
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from _figures import Look, import_pyplot, to_svg
+from _summary import K, Summary
+
+Drawn = Tuple[bytes, str]
+NUM_GROUPS = 5
+
+
+class Groups(NamedTuple):
+    r"""Groups by a number of training interactions.
+
+    Args:
+        index (np.ndarray): The group of every element.
+        names ([str]): The names of the groups.
+    """
+    index: np.ndarray
+    names: List[str]
+
+
+def group_by(degree: np.ndarray, num_groups: int = NUM_GROUPS) -> Groups:
+    r"""Returns groups of about the same size, of which those without any
+    training interaction are the first, if there are some.
+    """
+    positive = degree[degree > 0]
+    cuts = np.quantile(positive, np.linspace(0, 1, num_groups + 1)[1:-1],
+                       method='lower') if len(positive) > 0 else []
+    edges = sorted({0, *map(int, cuts)})  # Groups end with these.
+    index = np.searchsorted(edges, degree)
+    _, index = np.unique(index, return_inverse=True)
+    names = []
+    for i in range(index.max() + 1):
+        low, high = degree[index == i].min(), degree[index == i].max()
+        names.append('none' if high == 0 else str(low) if low == high else
+                     f'{low} to {high}')
+    return Groups(index, names)
+
+
+def draw_groups(summary: Summary, look: Dict[str, Look]) -> Dict[str, Drawn]:
+    r"""Draws recall for users with little and much history, and for unknown,
+    rare and popular items.
+    """
+    positives = summary.results[0].positives
+    _, first = np.unique(positives['user'], return_index=True)
+    return {
+        'users': _draw_table(
+            summary, look, group_by(positives['user_degree'][first]),
+            {x.label: x.users['recall'] for x in summary.results},
+            f'For whom does it work? Recall@{K} by the number of training '
+            f'interactions of the user', 'users',
+            f'Test Recall@{K}, means over seeds and over the users of a '
+            f'group.'),
+        'items': _draw_table(
+            summary, look, group_by(positives['item_degree']),
+            {x.label: x.found for x in summary.results},
+            f'Which items are found? Share of the test items among the '
+            f'first {K}, by their number of training interactions', 'pairs',
+            f'Share of the user-item pairs of the test split that are among '
+            f'the first {K} recommendations, means over seeds, by how often '
+            f'the item occurs in training. Items that never do (cold ones) '
+            f'stand apart: only their features can tell them.'),
+    }
+
+
+def _draw_table(summary: Summary, look: Dict[str, Look], groups: Groups,
+                values: Dict[str, np.ndarray], title: str, counted: str,
+                text: str) -> Drawn:
+    plt = import_pyplot()
+    labels = list(values)
+    number = np.bincount(groups.index)
+    x = np.stack([np.bincount(groups.index, values[label]) / number
+                  for label in labels])
+    # A gap between those that training knows nothing of, and the others:
+    at = np.arange(len(number)) + 0.25 * (groups.names[0] == 'none')
+    if groups.names[0] == 'none':
+        at[0] = 0
+    fig, ax = plt.subplots(figsize=(2.6 + 1.5 * len(number),
+                                    1.2 + 0.33 * len(labels)))
+    best = np.maximum(x.max(axis=0), 1e-12)
+    for i in range(len(labels)):
+        for j, value in enumerate(x[i]):
+            share = value / best[j]
+            ax.add_patch(plt.Rectangle(
+                (at[j] - 0.5, i - 0.5), 1, 1, linewidth=1, edgecolor='white',
+                facecolor=plt.cm.YlGnBu(0.75 * share**2)))
+            ax.text(at[j], i, f'{value:.3f}', ha='center', va='center',
+                    color='white' if share > 0.88 else '#222',
+                    fontweight='bold' if share == 1 else 'normal')
+    ax.set(xlim=(-0.5, at[-1] + 0.5), ylim=(len(labels) - 0.5, -0.5))
+    ax.set_xticks(at, [f'{name}\n{n:,} {counted}' for name, n in
+                       zip(groups.names, number, strict=True)])
+    ax.set_yticks(range(len(labels)), labels)
+    for tick in ax.get_yticklabels():
+        own = look[tick.get_text()]
+        tick.set(color=own.color,
+                 fontweight='bold' if own.width > 2 else 'normal')
+    ax.tick_params(length=0)
+    ax.xaxis.tick_top()
+    for side in ax.spines.values():
+        side.set_visible(False)
+    ax.set_title(title, pad=12, x=0, ha='left')
+    ax.set_xlabel('darker is better within a column; bold is the best')
+    return to_svg(fig), text
+
+
+def draw_curves(summary: Summary, look: Dict[str, Look]) -> Optional[Drawn]:
+    r"""Draws validation recall over epochs, a panel for every model that
+    learns.
+    """
+    key = f'val/recall@{K}'
+    learned = [x for x in summary.results
+               if any(len(row['history']) > 1 for row in x.rows)]
+    if len(learned) == 0:
+        return None
+    plt = import_pyplot()
+    columns = min(4, len(learned))
+    rows = -(-len(learned) // columns)
+    fig, axs = plt.subplots(rows, columns, sharey=True, squeeze=False,
+                            figsize=(3.2 * columns, 0.8 + 2.3 * rows),
+                            layout='constrained')
+    for ax, result in zip(axs.flat, learned, strict=False):
+        own = look[result.label]
+        for row in result.rows:
+            y = [epoch[key] for epoch in row['history']]
+            ax.plot(range(1, len(y) + 1), y, color=own.color, linewidth=1)
+            best = row['best_epoch']
+            ax.plot(best + 1, y[best], 'o', color=own.color, markersize=5)
+        _draw_yardstick(ax, summary, look)
+        ax.set_title(result.label, color=own.color,
+                     fontweight='bold' if own.width > 2 else 'normal')
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
+    axs[0, 0].set_ylim(0, None)  # Of all, now that all is drawn.
+    for ax in axs.flat[len(learned):]:
+        ax.axis('off')
+    fig.supxlabel('epoch')
+    fig.supylabel(f'validation Recall@{K}')
+    base = summary.yardstick.label if summary.yardstick else ''
+    fig.suptitle('How models learn: a line per seed, a point at the epoch '
+                 'that is kept' + (f'; dashed: {base}' if base else ''),
+                 x=0.01, ha='left')
+    closed = [x.label for x in summary.results if x not in learned]
+    return to_svg(fig), (
+        f'Validation Recall@{K} after every epoch. ' +
+        (f"Computed at once, without a curve: {', '.join(closed)}."
+         if closed else ''))
+
+
+def _draw_yardstick(ax: Any, summary: Summary,
+                    look: Dict[str, Look]) -> None:
+    if summary.yardstick is not None:
+        ax.axhline(summary.yardstick.mean(f'recall@{K}', 'val'),
+                   color=look[summary.yardstick.label].color, linewidth=1,
+                   linestyle='--', zorder=0)

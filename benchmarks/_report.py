@@ -1,0 +1,220 @@
+r"""Writes the report of a plan."""
+from typing import Any, Dict, List
+
+import numpy as np
+from _document import (
+    Block,
+    Bullets,
+    Data,
+    Figure,
+    Heading,
+    Table,
+    Text,
+    to_html,
+    to_markdown,
+)
+from _plan import Plan
+from _plots import draw_all
+from _report_tables import (
+    accuracy_table,
+    cost_table,
+    cutoff_table,
+    graph_table,
+    number,
+    selection_table,
+    significance_table,
+)
+from _significance import NUM_RESAMPLES
+from _store import Store
+from _summary import METRICS, Comparison, K, Result, Summary, summarize
+
+from diffmm_pyg.utils.atomic import atomic_path
+
+
+def write_report(plan: Plan, keys: List[str], facts: Dict[Any, Any],
+                 store: Store, command: str, name: str) -> None:
+    r"""Writes a report as HTML and as Markdown.
+
+    Args:
+        plan (Plan): The plan.
+        keys ([str]): The keys of its cells.
+        facts (Dict): Hash and sizes of its datasets, by name and modalities.
+        store (Store): The folder of results.
+        command (str): What was called.
+        name (str): The name of the files.
+    """
+    sizes = {dataset: size for (dataset, _), (_, size) in facts.items()}
+    summaries = [summarize(plan, keys, dataset, size, store)
+                 for dataset, size in sizes.items()]
+    blocks: List[Block] = [Heading(1, plan.title)]
+    for summary in summaries:
+        blocks += report_dataset(plan, summary)
+    blocks += report_origin(summaries, command)
+    for suffix, text in [('html', to_html(plan.title, blocks)),
+                         ('md', to_markdown(blocks))]:
+        with atomic_path(str(store.folder / f'{name}.{suffix}')) as path:
+            with open(path, 'w', encoding='utf-8') as f:
+                f.write(text)
+
+
+def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
+    r"""Returns what there is to say of a dataset."""
+    sizes = summary.sizes
+    out: List[Block] = [
+        Heading(2, f'Dataset {summary.dataset}'),
+        Text(f"{sizes['users']:,} users, {sizes['items']:,} items, "
+             f"{sizes['train']:,} training, {sizes['val']:,} validation and "
+             f"{sizes['test']:,} test interactions. All items are ranked for "
+             f"each of the {sizes['test_users']:,} users of the test split, "
+             f"but for those known from training and validation."),
+    ]
+    if len(summary.results) > 0:
+        out.append(Bullets(headlines(summary)))
+    out += _report_gaps(summary)
+    if len(summary.results) == 0:
+        return out
+    return out + _report_results(summary)
+
+
+def _report_results(summary: Summary) -> List[Block]:
+    figures = {name: Figure(svg, text)
+               for name, (svg, text) in draw_all(summary).items()}
+    out: List[Block] = [
+        figures['overview'],
+        Heading(3, 'Accuracy'),
+        Text('Means and standard deviations over seeds, of the epoch with '
+             'the best validation recall. The standard error is that of the '
+             'mean over users, each with the mean of the own seeds: it is '
+             'how far another draw of test users might be off, the deviation '
+             'how far another seed.'),
+        accuracy_table(summary),
+    ]
+    for comparison in summary.comparisons:
+        out += [
+            Heading(3, f'Differences to {comparison.base.label}'),
+            Text(f'Paired by users, whose hits are averaged over seeds; '
+                 f'{NUM_RESAMPLES:,} bootstrap draws of users, two-sided; '
+                 f'p-values corrected by Holm for all models of the table, '
+                 f'separately for each metric. That seeds differ is not part '
+                 f'of these intervals: see the deviations above.'),
+            significance_table(summary, comparison),
+        ]
+    selection = selection_table(summary)
+    if selection is not None:
+        out += [
+            Heading(3, 'Chosen on validation, chosen on test, published'),
+            Text('Choosing the epoch on the test split overestimates; it is '
+                 'common in what is published, stands here for comparison '
+                 'only, and decides nothing. Published numbers may use more '
+                 'modalities and other splits.'), selection,
+        ]
+    out += [
+        Heading(3, 'How many recommendations'),
+        figures['cutoffs'], cutoff_table(summary),
+        Heading(3, 'For whom, and which items'),
+        figures['users'], figures['items'],
+        Heading(3, 'Cost'),
+        figures['cost'], cost_table(summary),
+    ]
+    if 'curves' in figures:
+        out += [Heading(3, 'Learning curves'), figures['curves']]
+    graphs = graph_table(summary)
+    if graphs is not None:
+        out += [
+            Heading(3, 'Generated graphs'),
+            Text('Of the best epoch, means over seeds. The overlap is the '
+                 'size of the intersection over that of the union. The '
+                 'recall is the share of validation edges that the graph '
+                 'itself contains.'), graphs,
+        ]
+    return out
+
+
+def headlines(summary: Summary) -> List[str]:
+    r"""Returns the outcome in sentences."""
+    best = max(summary.results,
+               key=lambda result: result.mean(f'recall@{K}', 'val'))
+    out = [f"Best on validation: {best.label}, with test "
+           f"{_both(best)}."]
+    if len(summary.comparisons) == 0:
+        return out
+    comparison = summary.comparisons[0]
+    base = comparison.base
+    kind = 'Compared with' if base.is_ours else 'Best baseline by validation:'
+    out.append(f'{kind} {base.label}, {_both(base)}.')
+    for result in summary.results:
+        if result.is_ours and result is not base:
+            parts = [_verdict(comparison, result.label, name)
+                     for name in METRICS]
+            out.append(f"{result.label}: {'; '.join(parts)}.")
+    return out
+
+
+def _both(result: Result) -> str:
+    return (f"Recall@{K} {number(result.mean(f'recall@{K}'))} and NDCG@{K} "
+            f"{number(result.mean(f'ndcg@{K}'))}")
+
+
+def _verdict(comparison: Comparison, label: str, name: str) -> str:
+    mean, _, _, p = comparison.values[name][label]
+    title = {'recall': 'Recall', 'ndcg': 'NDCG'}[name]
+    whole = comparison.base.mean(f'{name}@{K}')
+    percent = 100 * abs(mean) / whole if whole > 0 else float('nan')
+    side = 'above' if mean > 0 else 'below'
+    sure = ('p < 0.001' if p < 0.001 else f'p = {p:.3f}' if p < 0.05 else
+            f'not to be told apart, p = {p:.2f}')
+    return (f'{title}@{K} {percent:.1f}% {side} {comparison.base.label} '
+            f'({sure})')
+
+
+def _report_gaps(summary: Summary) -> List[Block]:
+    out: List[Block] = []
+    if len(summary.failed) > 0:
+        out += [
+            Heading(3, 'FAILED'),
+            Table(['Model', 'Seed', 'Error'],
+                  [[row['label'], str(row['seed']), row['error']]
+                   for row in summary.failed]),
+        ]
+    if len(summary.missing) > 0:
+        missing = [f"{label} (seed {', '.join(map(str, seeds))})"
+                   for label, seeds in summary.missing.items()]
+        out.append(Text(f"Not run yet: {', '.join(missing)}."))
+    return out
+
+
+def report_origin(summaries: List[Summary], command: str) -> List[Block]:
+    r"""Returns where the numbers come from."""
+    rows = [row for summary in summaries for result in summary.results
+            for row in result.rows]
+    if len(rows) == 0:
+        return []
+    machines = {_machine(row) for row in rows}
+    versions = {', '.join(f'{k} {v}' for k, v in row['versions'].items())
+                for row in rows}
+    revisions = {row['git'] or 'no checkout' for row in rows}
+    seconds = sum(row['seconds'] for row in rows)
+    out: List[Block] = [
+        Heading(2, 'Where this comes from'),
+        Bullets([
+            f'Command: {command}',
+            f'{len(rows)} cells, {seconds / 3600:.2f} hours of processes',
+            *[f'Machine: {x}' for x in sorted(machines)],
+            *[f'Versions: {x}' for x in sorted(versions)],
+            *[f'Revision: {x}' for x in sorted(revisions)],
+        ]),
+    ]
+    for summary in summaries:
+        out += [Data(f'Hyper-parameters of {result.label} on '
+                     f'{summary.dataset}', result.rows[0]['config'])
+                for result in summary.results]
+    return out
+
+
+def _machine(row: Dict[str, Any]) -> str:
+    machine = row['machine']
+    gpu = f", {machine['gpu']}" if 'gpu' in machine else ''
+    memory = np.round(machine['memory_bytes'] / 2**30)
+    return (f"{machine['cpu']}, {machine['cores']} cores, {memory:.0f} GiB"
+            f"{gpu}; {machine['threads']} threads per process, "
+            f"{row['jobs']} processes at a time")

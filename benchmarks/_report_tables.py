@@ -1,0 +1,148 @@
+r"""The tables of the report."""
+import math
+from typing import Dict, List, Optional
+
+import numpy as np
+from _document import Table
+from _ranks import DEPTH
+from _runner import clock
+from _significance import standard_error
+from _summary import METRICS, Comparison, K, Result, Summary
+
+NAMES = {'recall': 'Recall', 'ndcg': 'NDCG'}
+KS = [5, 10, K, DEPTH]
+
+
+def number(value: Optional[float]) -> str:
+    return '' if value is None or math.isnan(value) else f'{value:.4f}'
+
+
+def _spread(mean: float, deviation: float) -> str:
+    return number(mean) + ('' if math.isnan(deviation) else
+                           f' ± {deviation:.4f}')
+
+
+def _p(value: float) -> str:
+    return '< 0.001' if value < 0.001 else f'{value:.3f}'
+
+
+def _ours(results: List[Result]) -> List[int]:
+    return [i for i, result in enumerate(results) if result.is_ours]
+
+
+def accuracy_table(summary: Summary) -> Table:
+    r"""Means, deviations over seeds, and standard errors over users."""
+    header = ['Model', 'Seeds', f'Recall@{K} val']
+    for name in METRICS:
+        header += [f'{NAMES[name]}@{K} test', 'standard error']
+    rows = []
+    for result in summary.results:
+        key = f'recall@{K}'
+        row = [result.label, str(len(result.rows)),
+               _spread(result.mean(key, 'val'), result.deviation(key, 'val'))]
+        for name in METRICS:
+            key = f'{name}@{K}'
+            row += [_spread(result.mean(key), result.deviation(key)),
+                    number(standard_error(result.users[name]))]
+        rows.append(row)
+    return Table(header, rows, _ours(summary.results))
+
+
+def significance_table(summary: Summary, comparison: Comparison) -> Table:
+    r"""Differences to a model."""
+    base = comparison.base
+    header = ['Model']
+    for name in METRICS:
+        header += [f'{NAMES[name]}@{K}, difference', 'in %', '95% interval',
+                   'p (Holm)']
+    rows = []
+    for result in summary.results:
+        row = [result.label]
+        for name in METRICS:
+            if result is base:
+                row += ['0', '0', '', '']
+                continue
+            mean, low, high, p = comparison.values[name][result.label]
+            whole = base.mean(f'{name}@{K}')
+            percent = f'{100 * mean / whole:+.1f}' if whole > 0 else ''
+            row += [f'{mean:+.4f}', percent, f'{low:+.4f} to {high:+.4f}',
+                    _p(p)]
+        rows.append(row)
+    return Table(header, rows, _ours(summary.results))
+
+
+def selection_table(summary: Summary) -> Optional[Table]:
+    r"""What the choice of the epoch is worth, and what was published, where
+    either is known.
+    """
+    values: Dict[str, List[str]] = {}
+    for name in METRICS:
+        key, title = f'{name}@{K}', f'{NAMES[name]}@{K}'
+        results = summary.results
+        values[f'{title}, epoch chosen on validation'] = [
+            number(x.mean(key)) for x in results]
+        on_test = [x.best_on_test(key) for x in results]
+        values[f'{title}, chosen on TEST (for comparison only)'] = [
+            '' if x is None else number(x.mean()) for x in on_test]
+        values[f'{title}, published'] = [
+            number(x.published(summary.dataset, key)) for x in results]
+    known = {title: column for title, column in values.items() if any(column)}
+    if len(known) == len(METRICS):
+        return None
+    labels = [x.label for x in summary.results]
+    rows = [list(row) for row in zip(labels, *known.values(), strict=True)]
+    return Table(['Model', *known], rows, _ours(summary.results))
+
+
+def cutoff_table(summary: Summary) -> Table:
+    r"""Recall and NDCG for several numbers of recommendations."""
+    keys = [f'{name}@{k}' for name in METRICS for k in KS
+            if f'{name}@{k}' in summary.results[0].rows[0]['metrics']['test']]
+    header = ['Model', *[f'{NAMES[key.split("@")[0]]}@{key.split("@")[1]}'
+                         for key in keys]]
+    rows = [[result.label, *[number(result.mean(key)) for key in keys]]
+            for result in summary.results]
+    return Table(header, rows, _ours(summary.results))
+
+
+def cost_table(summary: Summary) -> Table:
+    r"""Time, memory and size."""
+    header = ['Model', 'training', 'epochs', 'best epoch',
+              'seconds per epoch', 'peak memory (MiB)', 'parameters']
+    rows = []
+    for result in summary.results:
+        epochs = np.mean([len(row['history']) for row in result.rows])
+        seconds = result.field('training_seconds')
+        rows.append([
+            result.label,
+            clock(seconds) if seconds >= 10 else f'{seconds:.2f} s',
+            f'{epochs:.0f}',
+            f"{result.field('best_epoch') + 1:.0f}",
+            f'{seconds / epochs:.2f}',
+            f"{result.field('peak_bytes') / 2**20:.0f}",
+            f"{result.field('parameters'):,.0f}",
+        ])
+    return Table(header, rows, _ours(summary.results))
+
+
+def graph_table(summary: Summary) -> Optional[Table]:
+    r"""What generated graphs are made of."""
+    header = ['Model', 'Modality', 'edges', 'of them training edges',
+              'distinct items', 'overlap with other modalities',
+              'recall of validation edges']
+    rows = []
+    for result in summary.results:
+        graphs = [row['graphs'] for row in result.rows]
+        for modality in graphs[0]:
+            mean = {
+                key: np.mean([g[modality][key] for g in graphs])
+                for key, value in graphs[0][modality].items()
+                if value is not None
+            }
+            rows.append([
+                result.label, modality, f"{mean['edges']:,.0f}",
+                f"{mean['known']:.1%}", f"{mean['items']:,.0f}",
+                f"{mean['overlap']:.1%}" if 'overlap' in mean else '',
+                f"{mean['val_recall']:.4f}" if 'val_recall' in mean else ''
+            ])
+    return Table(header, rows) if len(rows) > 0 else None

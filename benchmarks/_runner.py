@@ -1,0 +1,173 @@
+r"""Runs the cells of a plan, each in a process of its own."""
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+from _store import Row, Store
+from tqdm import tqdm
+
+WORKER = Path(__file__).parent / '_cell.py'
+Job = Dict[str, Any]
+
+
+class Running(NamedTuple):
+    r"""A process at work."""
+    job: Job
+    process: subprocess.Popen
+
+
+def num_cores() -> int:
+    r"""Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_jobs(jobs: List[Job], store: Store, num_jobs: int,
+             num_done: int = 0) -> List[Row]:
+    r"""Runs all jobs, :obj:`num_jobs` at a time, and returns the rows of
+    those that failed. However it ends, it leaves no process behind.
+
+    Args:
+        jobs ([Job]): What to run, in this order.
+        store (Store): Where results go.
+        num_jobs (int): The number of processes. They share the cores, as
+            multi-threaded processes on the same cores wait for each other.
+        num_done (int, optional): The number of cells of the plan that need
+            not be run. (default: :obj:`0`)
+    """
+    threads = max(1, num_cores() // num_jobs)
+    waiting, running, failed = list(jobs), [], []
+    rows = list(store.finished().values())
+    bar = tqdm(total=num_done + len(jobs), initial=num_done, unit='cell',
+               disable=None, bar_format='{n_fmt}/{total_fmt} |{bar}| {desc}')
+    number = num_done
+    try:
+        while len(waiting) + len(running) > 0:
+            while len(waiting) > 0 and len(running) < num_jobs:
+                running.append(_start(waiting.pop(0), store, threads))
+            _wait(running, bar, lambda: time_left(
+                waiting, [x.job for x in running], rows, num_jobs))
+            for x in [x for x in running if x.process.poll() is not None]:
+                running.remove(x)
+                row = _finish(x, store)
+                (failed if 'error' in row else rows).append(row)
+                number += 1
+                bar.update()
+                left = time_left(waiting, [x.job for x in running], rows,
+                                 num_jobs)
+                tqdm.write(f'{number}/{bar.total} {_tell(row)}; {left} left',
+                           file=sys.stdout)
+                sys.stdout.flush()
+    finally:
+        for x in running:
+            x.process.kill()
+            x.process.wait()
+        bar.close()
+    return failed
+
+
+def _wait(running: List[Running], bar: tqdm,
+          left: Callable[[], str]) -> None:
+    ticks = 0
+    while all(x.process.poll() is None for x in running):
+        if ticks % 10 == 0:
+            names = ', '.join(x.job['label'] for x in running)
+            bar.set_description_str(f'{names}, {left()} left')
+        time.sleep(0.1)
+        ticks += 1
+
+
+def _start(job: Job, store: Store, threads: int) -> Running:
+    job = {**job, 'threads': threads, 'start': time.time()}
+    env = {**os.environ, **{name: str(threads) for name in [
+        'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS']}}
+    with store.log_of(job['key']).open('w') as log:
+        # A session of its own: Ctrl-C ends a training early, and it would
+        # leave a result as if it was whole.
+        process = subprocess.Popen(
+            [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=log,
+            stderr=subprocess.STDOUT, text=True, env=env,
+            start_new_session=True)
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(job) + '\n')
+        process.stdin.flush()  # It stays open: its end is that of the runner.
+    except BrokenPipeError:
+        pass  # The process says why.
+    return Running(job, process)
+
+
+def _finish(running: Running, store: Store) -> Row:
+    job, code = running.job, running.process.returncode
+    assert running.process.stdin is not None
+    running.process.stdin.close()
+    row = store.finished().get(job['key'])
+    if code == 0 and row is not None:
+        return row
+    row = {
+        **{k: job[k] for k in ['key', 'label', 'dataset', 'seed', 'config']},
+        **job['record'],
+        'seconds': time.time() - job['start'],
+        'error': _error(code, store.log_of(job['key'])),
+    }
+    store.append(row)
+    return row
+
+
+def _error(code: int, log: Path) -> str:
+    if code < 0:
+        return (f'killed by signal {-code}' +
+                (', most often for want of memory' if code == -9 else ''))
+    lines = [x for x in log.read_text(errors='replace').splitlines() if x]
+    return lines[-1] if len(lines) > 0 else f'ended with status {code}'
+
+
+def _tell(row: Row) -> str:
+    text = f"{row['dataset']}, {row['label']}, seed {row['seed']}: "
+    if 'error' in row:
+        return text + f"FAILED, {row['error']}"
+    val = row['metrics']['val']['recall@20']
+    return text + f"val recall@20 {val:.4f} in {clock(row['seconds'])}"
+
+
+def time_left(waiting: List[Job], running: List[Job], rows: List[Row],
+              num_jobs: int) -> str:
+    r"""Tells how long a plan still takes, judging by what is finished: the
+    same model on the same dataset, or others there, or anything.
+    """
+    if len(waiting) + len(running) == 0:
+        return clock(0)
+    guess = _guesser(rows)
+    if guess is None:
+        return 'unknown time'
+    now = time.time()
+    begun = [max(0., guess(job) + job['start'] - now) for job in running]
+    total = sum(begun) + sum(map(guess, waiting))
+    return clock(max([total / num_jobs, *begun]))
+
+
+def _guesser(rows: List[Row]) -> Optional[Callable[[Job], float]]:
+    if len(rows) == 0:
+        return None
+    known: Dict[Any, List[float]] = {}
+    for row in rows:
+        for name in [(row['dataset'], row['label']), row['dataset'], None]:
+            known.setdefault(name, []).append(row['seconds'])
+
+    def guess(job: Job) -> float:
+        names = [(job['dataset'], job['label']), job['dataset'], None]
+        seconds = next(known[name] for name in names if name in known)
+        return sum(seconds) / len(seconds)
+
+    return guess
+
+
+def clock(seconds: float) -> str:
+    r"""Returns seconds as people read them."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f'{hours}:{minutes:02}:{s:02} h' if hours > 0 else
+            f'{minutes}:{s:02} min' if minutes > 0 else f'{s} s')

@@ -1,0 +1,110 @@
+r"""The folder of results: `results.jsonl` with one line per cell, and, as
+safetensors, the ranks that every cell gave to the positives of the test
+split, and what these positives are.
+"""
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
+
+import numpy as np
+from torch import Tensor
+
+from diffmm_pyg.errors import RunError
+from diffmm_pyg.runs.save import import_safetensors
+from diffmm_pyg.utils.atomic import atomic_path
+
+Row = Dict[str, Any]
+
+
+class Store:
+    r"""Reads and writes a folder of results.
+
+    Args:
+        folder (Path): The folder, which is made where there is none.
+    """
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.results = folder / 'results.jsonl'
+        try:
+            for name in ['cells', 'data', 'logs']:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            self.results.touch()
+        except OSError as e:
+            raise RunError(f"Results cannot be written to '{folder}' "
+                           f"({e.strerror}); name another folder by "
+                           f"'--out'") from e
+
+    def ranks_of(self, key: str) -> Path:
+        return self.folder / 'cells' / f'{key}.safetensors'
+
+    def positives_of(self, data_hash: str) -> Path:
+        return self.folder / 'data' / f'{data_hash[:24]}.safetensors'
+
+    def log_of(self, key: str) -> Path:
+        return self.folder / 'logs' / f'{key}.log'
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        r"""Keeps other runners away, and removes what a crash of the machine
+        left of a line.
+        """
+        with self.results.open('rb+') as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as e:
+                raise RunError(f"Another run writes to '{self.folder}'; wait "
+                               f"for it, or name another folder by "
+                               f"'--out'") from e
+            f.truncate(f.read().rfind(b'\n') + 1)
+            yield
+
+    def append(self, row: Row) -> None:
+        r"""Adds a line, as a whole or not at all."""
+        line = (json.dumps(row) + '\n').encode()
+        fd = os.open(self.results, os.O_WRONLY | os.O_APPEND)
+        try:
+            end = os.fstat(fd).st_size
+            if os.write(fd, line) < len(line):
+                os.ftruncate(fd, end)
+                raise RunError(f"There is no space for '{self.results}'; "
+                               f"free some, and start again")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rows(self) -> Dict[str, Row]:
+        r"""Returns the last line of every cell by its key."""
+        out = {}
+        for number, line in enumerate(
+                self.results.read_text().splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                out[row['key']] = row
+            except (ValueError, TypeError, KeyError) as e:
+                raise RunError(f"Line {number} of '{self.results}' is no "
+                               f"result; remove it, and start again") from e
+        return out
+
+    def finished(self) -> Dict[str, Row]:
+        r"""Returns the cells that need not be run again."""
+        return {key: row for key, row in self.rows().items()
+                if 'error' not in row and self.ranks_of(key).exists()}
+
+
+def save_tensors(path: Path, tensors: Dict[str, Tensor]) -> None:
+    r"""Writes tensors to a file that appears when it is whole."""
+    module = import_safetensors()
+    with atomic_path(str(path)) as tmp:
+        module.torch.save_file({k: x.contiguous() for k, x in tensors.items()},
+                               tmp)
+
+
+def load_arrays(path: Path) -> Optional[Dict[str, np.ndarray]]:
+    r"""Reads what :meth:`save_tensors` wrote, if it is there."""
+    if not path.exists():
+        return None
+    module = import_safetensors()
+    return {k: x.numpy() for k, x in module.torch.load_file(path).items()}

@@ -1,0 +1,185 @@
+r"""Runs every model of a plan on every dataset with every seed, and reports.
+See the README beside this file.
+"""
+import argparse
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from _datasets import (
+    check_dataset,
+    count,
+    describe_test,
+    hash_of,
+    load_dataset,
+)
+from _plan import FOLDER, Cell, Plan, read_plan, select
+from _report import write_report
+from _runner import Job, num_cores, run_jobs
+from _store import Row, Store, save_tensors
+
+from diffmm_pyg.cli.options import Parser
+from diffmm_pyg.errors import DiffMMError
+
+ROOT = Path(__file__).parents[1]
+# By dataset and modalities: its hash, and its sizes.
+Facts = Dict[Tuple[str, Any], Tuple[str, Dict[str, int]]]
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = Parser(prog='run_all.py', description=__doc__)
+    plans = parser.add_mutually_exclusive_group(required=True)
+    plans.add_argument('--quick', action='store_true',
+                       help='all models on generated data, for minutes')
+    plans.add_argument('--full', action='store_true',
+                       help='all models on TikTok, for hours')
+    plans.add_argument('--plan', metavar='FILE', help='a plan of your own')
+    parser.add_argument('--only', action='append', default=[],
+                        metavar='MODEL_OR_DATASET',
+                        help='run only this model or dataset (repeatable); '
+                        'the report shows all that is finished')
+    parser.add_argument('--data', default=os.environ.get('DIFFMM_DATA'),
+                        metavar='FOLDER', help='folder with the published '
+                        'datasets (default: $DIFFMM_DATA)')
+    parser.add_argument('--seeds', type=_positive, metavar='N',
+                        help='number of seeds (default: the plan\'s)')
+    parser.add_argument('--jobs', type=_positive, metavar='N',
+                        help='processes at a time, which share the cores '
+                        '(default: 1; with --quick, one per core)')
+    parser.add_argument('--out', metavar='DIR', help='folder for results '
+                        '(default: runs/benchmark-PLAN)')
+    parser.add_argument('--report', default='report', metavar='NAME',
+                        help='name of the report, for plans that share a '
+                        'folder (default: report)')
+    parser.add_argument('--report-only', action='store_true',
+                        help='run nothing, and report what is finished')
+    args = parser.parse_args(argv)
+    name = ('quick' if args.quick else 'full' if args.full else
+            Path(args.plan).stem)
+    args.plan = Path(args.plan or FOLDER / f'{name}.json')
+    args.out = Path(args.out or f'runs/benchmark-{name}')
+    args.jobs = args.jobs or (num_cores() if args.quick else 1)
+    return args
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1 (got '{text}')")
+    return int(text)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    r"""Returns the exit code: 0, 1 if a cell or the report failed, 2 if an
+    option is wrong, 130 if it was interrupted.
+    """
+    args = parse_args(argv)
+    command = describe_command(sys.argv[1:] if argv is None else argv)
+    old = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return run(args, command)
+    except DiffMMError as e:
+        sys.stderr.write(f'error: {e}\n')
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; the same command goes on from what "
+                         f"'{args.out}' holds\n")
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def describe_command(argv: Sequence[str]) -> str:
+    r"""Returns the command, without where folders lie on this machine."""
+    return shlex.join(['python', 'benchmarks/run_all.py',
+                       *[re.sub(r'(^|=)/.*/', r'\1', x) for x in argv]])
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def run(args: argparse.Namespace, command: str) -> int:
+    plan = read_plan(args.plan, args.seeds)
+    chosen = select(plan, args.only)
+    for name in sorted({cell.dataset for cell in plan.cells}):
+        check_dataset(name, args.data)
+    store = Store(args.out)
+    with store.locked():
+        facts = read_data(plan, args.data, store)
+        keys = {id(cell): cell.key(facts[_data_of(cell)][0])
+                for cell in plan.cells}
+        done = store.finished()
+        record = {'command': command, 'git': git_revision(),
+                  'jobs': args.jobs}
+        # Different labels may stand for the same:
+        jobs = {key: make_job(cell, key, args, record) for cell, key in
+                ((cell, keys[id(cell)]) for cell in chosen)
+                if key not in done}
+        num_done = len({keys[id(cell)] for cell in chosen}) - len(jobs)
+        print(f'{plan.title}: {num_done} of {num_done + len(jobs)} cells are '
+              f'finished', flush=True)
+        failed: List[Row] = []
+        if not args.report_only:
+            failed = run_jobs(list(jobs.values()), store, args.jobs, num_done)
+        write_report(plan, [keys[id(cell)] for cell in plan.cells], facts,
+                     store, command, args.report)
+    print(f"The report is '{args.out / args.report}.html'")
+    for row in failed:
+        print(f"FAILED: {row['dataset']}, {row['label']}, seed "
+              f"{row['seed']}; see '{store.log_of(row['key'])}'")
+    return 1 if len(failed) > 0 else 0
+
+
+def read_data(plan: Plan, folder: Optional[str], store: Store) -> Facts:
+    r"""Returns hash and sizes of what the cells run on, and keeps what the
+    report needs of it.
+    """
+    out: Facts = {}
+    for cell in plan.cells:
+        if _data_of(cell) in out:
+            continue
+        data = load_dataset(cell.dataset, folder, cell.config['modalities'])
+        out[_data_of(cell)] = hash_of(data), count(data)
+        path = store.positives_of(out[_data_of(cell)][0])
+        if not path.exists():
+            save_tensors(path, describe_test(data))
+    return out
+
+
+def _data_of(cell: Cell) -> Tuple[str, Any]:
+    return cell.dataset, tuple(cell.config['modalities'] or [])
+
+
+def make_job(cell: Cell, key: str, args: argparse.Namespace,
+             record: Dict[str, Any]) -> Job:
+    r"""Returns what the process of a cell is told."""
+    return {
+        **cell._asdict(),
+        'key': key,
+        'folder': args.data,
+        'out': str(args.out),
+        'record': record,
+    }
+
+
+def git_revision() -> Optional[str]:
+    r"""Returns the revision of the checkout, with a plus sign where files
+    differ from it; :obj:`None` where there is no checkout.
+    """
+    def git(*args: str) -> str:
+        return subprocess.run(['git', '-C', str(ROOT), *args], text=True,
+                              capture_output=True, check=True).stdout.strip()
+    try:
+        changed = git('status', '--porcelain', '--untracked-files=no')
+        return git('rev-parse', 'HEAD') + ('+' if changed else '')
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+if __name__ == '__main__':
+    sys.exit(main())

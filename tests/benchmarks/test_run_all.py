@@ -1,0 +1,224 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
+
+import _cell  # noqa: E402
+import _report  # noqa: E402
+import _runner  # noqa: E402
+import run_all  # noqa: E402
+from _store import Store, load_arrays  # noqa: E402
+
+LABELS = ['A <1>', 'B', 'C']
+SMALL = {'model.hidden_channels': 8, 'diffusion.hidden_channels': 8,
+         'training.epochs': 2}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    r"""The file of a plan, and how it is run."""
+    path = tmp_path / 'plan.json'
+    path.write_text(json.dumps({
+        'title': 'Three & more', 'datasets': ['fake'], 'seeds': 2,
+        'compare_with': ['B', 'C'], 'models': [
+            {'base': 'strict', 'label': label, 'set': {**SMALL, 'model.k': k}}
+            for k, label in enumerate(LABELS, start=1)
+        ]}))
+    out = tmp_path / 'out'
+
+    def run(*options):
+        return run_all.main(['--plan', str(path), '--out', str(out),
+                             *options])
+
+    run.out = out
+    run.calls = lambda: (out / 'calls').read_text().split('\n')[:-1]
+    return run
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    r"""They take most of the time."""
+    names = ['overview', 'cutoffs', 'cost', 'users', 'items']
+    monkeypatch.setattr(_report, 'draw_all',
+                        lambda _: dict.fromkeys(names, (b'', '')))
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    r"""Replaces the processes of cells, and tells them what to do."""
+    monkeypatch.setattr(_runner, 'WORKER', FOLDER / 'stub_cell.py')
+    return lambda **todo: monkeypatch.setenv('STUB', json.dumps(todo))
+
+
+def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,
+                                               capsys):
+    stub(**{'B-0': 'fail', 'C-1': 'crash'})
+    assert plan() == 1
+    assert plan.calls() == ['A <1>-0', 'B-0', 'C-0', 'A <1>-1', 'B-1', 'C-1']
+    rows = Store(plan.out).rows().values()
+    errors = {f"{r['label']}-{r['seed']}": r['error'] for r in rows
+              if 'error' in r}
+    assert errors == {
+        'B-0': 'RuntimeError: the reason',
+        'C-1': 'killed by signal 9, most often for want of memory'}
+    for name in ['report.html', 'report.md']:
+        assert 'RuntimeError: the reason' in (plan.out / name).read_text()
+    printed = capsys.readouterr().out
+    assert '2/6 fake, B, seed 0: FAILED, RuntimeError: the reason' in printed
+    assert '6/6 fake, C, seed 1: FAILED' in printed
+
+    stub()
+    assert plan() == 0
+    assert plan.calls()[6:] == ['B-0', 'C-1']
+    assert 'the reason' not in (plan.out / 'report.html').read_text()
+    assert plan() == 0
+    assert len(plan.calls()) == 8
+
+
+def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
+    stub(**{'C-0': 'interrupt'})
+    assert plan() == 130
+    assert plan.calls() == ['A <1>-0', 'B-0', 'C-0']
+    assert 'the same command goes on' in capsys.readouterr().err
+    assert not (plan.out / 'report.html').exists()
+
+    results = plan.out / 'results.jsonl'
+    before = results.read_text()
+    assert [json.loads(x)['label'] for x in before.splitlines()] == [
+        'A <1>', 'B']
+    results.write_text(before + '{"key": "half a li')  # A crash of the system
+    stub()
+    assert plan() == 0
+    assert plan.calls()[3:] == ['C-0', 'A <1>-1', 'B-1', 'C-1']
+    assert results.read_text().startswith(before)
+    assert len(results.read_text().splitlines()) == 6
+
+
+def test_report_holds_every_model(plan, stub):
+    stub()
+    assert plan() == 0
+    text = (plan.out / 'report.html').read_text()
+    for label in ['A &lt;1&gt;', 'B', 'C', 'Three &amp; more']:
+        assert label in text
+    assert text.count('data:image/svg+xml;base64') == 6
+    assert 'src="http' not in text and '<script' not in text
+    markdown = (plan.out / 'report.md').read_text()
+    store = Store(plan.out)
+    rows = [r for r in store.rows().values() if r['label'] == 'C']
+    mean = sum(r['metrics']['test']['recall@20'] for r in rows) / 2
+    spread = abs(rows[0]['metrics']['test']['recall@20'] -
+                 rows[1]['metrics']['test']['recall@20']) / 2**0.5
+    assert f'{mean:.4f} ± {spread:.4f}' in markdown
+    assert '0.2000' in markdown  # Chosen on the test split.
+    assert 'Compared with B' in markdown
+    assert '### Differences to C' in markdown
+
+
+def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
+    stub()
+    assert plan('--only', 'c', '--only', 'FAKE', '--seeds', '1') == 0
+    assert plan.calls() == ['C-0']
+    text = (plan.out / 'report.md').read_text()
+    assert 'Not run yet: A <1> (seed 0), B (seed 0).' in text
+    assert plan('--report-only', '--report', 'other') == 0
+    assert plan.calls() == ['C-0']
+    assert 'A <1> (seed 0, 1), B' in (plan.out / 'other.md').read_text()
+    assert plan('--only', 'D') == 1
+    assert capsys.readouterr().err == (
+        "error: The plan has no model or dataset 'd'; choose among fake, "
+        "A <1>, B, C\n")
+
+
+def test_two_at_a_time_share_the_cores(plan, stub, no_pictures, monkeypatch):
+    monkeypatch.setattr(_runner, 'num_cores', lambda: 6)
+    stub(**{'A <1>-0': 'meet', 'B-0': 'meet'})
+    assert plan('--jobs', '2', '--seeds', '1') == 0
+    rows = Store(plan.out).rows().values()
+    assert [r['machine']['threads'] for r in rows] == [3, 3, 3]
+
+
+def test_a_folder_belongs_to_one_runner(plan, stub, capsys):
+    with Store(plan.out).locked():
+        assert plan() == 1
+    assert capsys.readouterr().err.startswith('error: Another run writes to')
+    assert not (plan.out / 'calls').exists()
+
+
+@pytest.mark.parametrize('argv,code,message', [
+    ([], 2, "error: one of the arguments --quick --full --plan is required"),
+    (['--quick', '--full'], 2, "error: '--full': not allowed with"),
+    (['--quick', '--jobs', '0'], 2, "error: '--jobs': must be at least 1"),
+    (['--quick', '--seeds', 'x'], 2, "error: '--seeds': must be at least 1"),
+    (['--plan', 'nowhere.json'], 1, "error: The plan 'nowhere.json' cannot"),
+    (['--full'], 1, "error: 'tiktok' is read from a folder; name the one"),
+    (['--full', '--data', 'nowhere'], 1, "error: 'nowhere' is no folder"),
+    (['--quick', '--only', 'x'], 1, "error: The plan has no model or"),
+])
+def test_bad_arguments_give_one_line(argv, code, message, monkeypatch,
+                                     tmp_path, capsys):
+    monkeypatch.delenv('DIFFMM_DATA', raising=False)
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert run_all.main(argv) == code
+    except SystemExit as e:
+        assert e.code == code
+    err = capsys.readouterr().err
+    assert err.startswith(message) and err.count('\n') == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_tell_no_places():
+    assert run_all.describe_command(
+        ['--full', '--data', '/home/me/data', '--out=/x/x', '--only', 'a b',
+         '--plan', 'plans/x.json']) == (
+        "python benchmarks/run_all.py --full --data data --out=x --only "
+        "'a b' --plan plans/x.json")
+
+
+def test_time_left():
+    job = {'dataset': 'a', 'label': 'x'}
+    rows = [{'dataset': 'a', 'label': 'x', 'seconds': 10},
+            {'dataset': 'a', 'label': 'x', 'seconds': 30},
+            {'dataset': 'a', 'label': 'y', 'seconds': 80}]
+
+    def left(*jobs, num_jobs=1):
+        return _runner.time_left(list(jobs), [], rows, num_jobs)
+
+    assert left(job, job) == '40 s'
+    assert left(job, job, num_jobs=2) == '20 s'
+    assert left({**job, 'label': 'z'}) == '40 s'  # All of the dataset
+    assert left({**job, 'dataset': 'b'}) == '40 s'
+    assert _runner.time_left([job], [], [], 1) == 'unknown time'
+    assert left(*[job] * 2000) == '11:06:40 h'
+
+
+def test_a_real_cell(plan, no_pictures, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', str(FOLDER.parents[1]))
+    assert plan('--only', 'C', '--seeds', '1') == 0
+    row, = Store(plan.out).rows().values()
+    config = row['config']
+    assert config['training']['epochs'] == 2 == len(row['history'])
+    assert config['model']['k'] == 3 and config['model']['num_layers'] == 1
+    assert list(row['metrics']) == ['val', 'test']
+    assert 0 < row['metrics']['test']['recall@50'] <= 1
+    assert row['peak_bytes'] > 2**20 and row['parameters'] > 700 * 8
+    assert row['seconds'] > row['training_seconds'] > 0
+    for graph in row['graphs'].values():
+        assert graph['edges'] == 3 * 400 and graph['known'] == 0
+        assert 3 <= graph['items'] <= 300 and 0 <= graph['overlap'] <= 1
+
+    # The same training here gives the same numbers:
+    data = run_all.load_dataset('fake', None, None)
+    run = _cell.train({'seed': 0, 'config': config}, data)
+    assert run.metrics['test']['recall@20'] == pytest.approx(
+        row['metrics']['test']['recall@20'])
+    store = Store(plan.out)
+    positives = load_arrays(store.positives_of(row['data_hash']))
+    assert (positives['user'] == run.graphs['test'][0].numpy()).all()
+    rank = load_arrays(store.ranks_of(row['key']))['rank']
+    assert ((0 < rank) & (rank <= 20)).mean() == pytest.approx(
+        row['metrics']['test']['recall@20'])  # One positive per user
