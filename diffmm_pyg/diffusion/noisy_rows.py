@@ -68,8 +68,9 @@ class NoisyRows(NamedTuple):
             x.mul_(self.std.view(-1, 1))
 
         row, col = self.rows.edge_index
-        inside = (col >= start) & (col < end)
-        row, col = row[inside], col[inside] - start
+        if end - start < self.rows.num_cols:
+            inside = (col >= start) & (col < end)
+            row, col = row[inside], col[inside] - start
         x[row, col] += self.signal[row]
         sq_norm = x.square().sum(dim=1)
 

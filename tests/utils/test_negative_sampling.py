@@ -1,12 +1,7 @@
 import torch
 from oracle import random_rows
 
-from diffmm_pyg.utils import (
-    NegativeSampler,
-    SparseRows,
-    keyed_generator,
-    negative_sampling,
-)
+from diffmm_pyg.utils import NegativeSampler, SparseRows, keyed_generator
 
 
 def test_never_an_interaction():
@@ -53,46 +48,18 @@ def test_same_generator_same_items():
     assert torch.equal(out[0], out[1]) and not torch.equal(out[0], out[2])
 
 
-def test_the_last_item_left_of_a_large_catalogue(monkeypatch):
-    num_items, draws = 100000, []
-    item = torch.arange(num_items)
+def test_the_last_item_left_of_a_large_catalogue():
+    item = torch.arange(100000)
     rows = SparseRows.from_edge_index(
         torch.stack([torch.zeros_like(item), item])[:, item != 77777], 2,
-        num_items)
-    sampler, draw = NegativeSampler(rows), NegativeSampler._draw
-
-    def counted(*args):
-        draws.append(args)
-        return draw(*args)
-
-    monkeypatch.setattr(NegativeSampler, '_draw', counted)
-    assert sampler(torch.zeros(100).long(), keyed_generator(0)).eq(77777).all()
-    assert len(draws) == 1 + negative_sampling.MAX_ROUNDS
+        100000)
+    out = NegativeSampler(rows)(torch.zeros(100).long(), keyed_generator(0))
+    assert out.eq(77777).all()
 
 
-def test_draws_among_what_is_left(monkeypatch):
-    # As `test_uniform`, but no draw other than the last has a chance.
-    monkeypatch.setattr(negative_sampling, 'MAX_ROUNDS', 0)
-    monkeypatch.setattr(NegativeSampler, '_draw',
-                        lambda self, num, _: torch.full((num, ), 1))
-    edge_index = torch.tensor([[0, 1, 2, 2, 2, 2, 2],
-                               [1, 1, 0, 1, 3, 4, 6]])
-    sampler = NegativeSampler(SparseRows.from_edge_index(edge_index, 3, 7))
-    for user, left in [(0, [0, 2, 3, 4, 5, 6]), (2, [2, 5])]:
-        item = sampler(torch.full((30000, ), user), keyed_generator(1))
-        count = item.bincount(minlength=7)
-        assert count.nonzero().view(-1).tolist() == left
-        p = 1 / len(left)
-        std = (30000 * p * (1 - p))**0.5
-        assert (count[left] - 30000 * p).abs().max() < 5 * std
-
-
-def test_never_an_interaction_among_what_is_left(monkeypatch):
-    monkeypatch.setattr(negative_sampling, 'MAX_ROUNDS', 0)
+def test_every_other_item():
     rows, dense = random_rows(20, 9, seed=0)
-    sampler = NegativeSampler(rows)
     user = torch.arange(20).repeat(200)
-    item = sampler(user, keyed_generator(0))
-    assert (dense[user, item] == 0).all()
+    item = NegativeSampler(rows)(user, keyed_generator(0))
     drawn = torch.zeros(20, 9).index_put((user, item), torch.ones(()))
     assert torch.equal(drawn, 1 - dense)
