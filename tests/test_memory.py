@@ -80,8 +80,11 @@ def test_no_users_times_items_matrix(data, kwargs):
             index = torch.arange(min(BATCH_SIZE, phase.num_examples))
             loss = phase.loss(index, BATCH_SIZE, (0, 0, i, 0))
             loss['loss'].backward()
-        if kwargs == {}:
-            user, item = (x.detach() for x in model.embed(data))
-            evaluate(user, item, data[INTERACTS].edge_label_index, exclude)
+        model.eval()
+        for weight in [0., 1.] if kwargs == {} else []:
+            model.denoiser_weight = model.closed_form_weight = weight
+            with torch.no_grad():
+                evaluate(*model.embed(data), data[INTERACTS].edge_label_index,
+                         exclude)
             model.recommend(k=5, data=data)
     assert largest.numel < NUM_USERS * NUM_ITEMS, largest.name
