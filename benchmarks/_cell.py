@@ -28,11 +28,7 @@ Job = Dict[str, Any]
 
 
 def main() -> None:
-    job = json.loads(sys.stdin.readline())
-    # Nobody is to read the results if there is no runner any more:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
-    torch.set_num_threads(job['threads'])
+    job = read_job()
     store = Store(Path(job['out']))
     data = load_dataset(job['dataset'], job['folder'],
                         job['config']['modalities'])
@@ -41,14 +37,24 @@ def main() -> None:
     store.append({**job['record'], **describe(job, run)})
 
 
+def read_job() -> Job:
+    r"""Reads what to do, and makes this process end with the runner."""
+    job = json.loads(sys.stdin.readline())
+    # Nobody is to read the results if there is no runner any more:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    torch.set_num_threads(job['threads'])
+    return job
+
+
 def _end_with_parent() -> None:
     sys.stdin.read()  # Returns when the other end is closed.
     os._exit(1)
 
 
 def train(job: Job, data: List[HeteroData]) -> Run:
-    r"""Trains the model of a cell, by the protocol that never looks at the
-    test split to choose anything.
+    r"""Trains a model by the protocol that never looks at the test split to
+    choose anything; it is watched if it is among :obj:`data`.
     """
     seed_everything(job['seed'])
     model = build(job['config'], data[0])

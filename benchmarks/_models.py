@@ -46,8 +46,8 @@ def load_description(name: str) -> Description:
 
 def override(description: Description,
              changes: Dict[str, Any]) -> Description:
-    r"""Returns a copy in which what dotted keys such as :obj:`"model.k"` or
-    :obj:`"models.0"` name is replaced.
+    r"""Returns a copy in which what dotted keys such as :obj:`"model.k"`,
+    :obj:`"models.0"` or :obj:`"models.0.model.k"` name is replaced.
     """
     out = copy.deepcopy(description)
     for key, value in changes.items():
@@ -56,7 +56,10 @@ def override(description: Description,
         try:
             for part in parents:
                 if isinstance(place, list):
-                    place = place[int(part)]
+                    index = int(part)
+                    if isinstance(place[index], str):  # A part of a fusion.
+                        place[index] = load_description(place[index])
+                    place = place[index]
                 else:
                     place = place.setdefault(part, {})
             place[int(last) if isinstance(place, list) else last] = value

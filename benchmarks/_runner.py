@@ -1,6 +1,8 @@
 r"""Runs the cells of a plan, each in a process of its own."""
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,18 +27,25 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def run_jobs(jobs: List[Job], store: Store, num_jobs: int,
-             num_done: int = 0) -> List[Row]:
+def run_jobs(jobs: List[Job], store: Store, num_jobs: int, num_done: int = 0,
+             worker: Optional[Path] = None,
+             prepare: Optional[Callable[[Job], Job]] = None) -> List[Row]:
     r"""Runs all jobs, :obj:`num_jobs` at a time, and returns the rows of
     those that failed. However it ends, it leaves no process behind.
 
     Args:
-        jobs ([Job]): What to run, in this order.
+        jobs ([Job]): What to run, in this order. Those with the same
+            :obj:`turn`, if they have one, run one after the other. A job that
+            takes longer than its :obj:`timeout`, in seconds, is ended.
         store (Store): Where results go.
         num_jobs (int): The number of processes. They share the cores, as
             multi-threaded processes on the same cores wait for each other.
         num_done (int, optional): The number of cells of the plan that need
             not be run. (default: :obj:`0`)
+        worker (Path, optional): The script of the processes; that of cells if
+            not given. (default: :obj:`None`)
+        prepare (callable, optional): What completes a job when it is about to
+            start. (default: :obj:`None`)
     """
     threads = max(1, num_cores() // num_jobs)
     waiting, running, failed = list(jobs), [], []
@@ -46,8 +55,13 @@ def run_jobs(jobs: List[Job], store: Store, num_jobs: int,
     number = num_done
     try:
         while len(waiting) + len(running) > 0:
-            while len(waiting) > 0 and len(running) < num_jobs:
-                running.append(_start(waiting.pop(0), store, threads))
+            while len(running) < num_jobs:
+                job = _next(waiting, running)
+                if job is None:
+                    break
+                waiting.remove(job)
+                running.append(_start(prepare(job) if prepare else job, store,
+                                      threads, worker or WORKER))
             _wait(running, bar, lambda: time_left(
                 waiting, [x.job for x in running], rows, num_jobs))
             for x in [x for x in running if x.process.poll() is not None]:
@@ -69,10 +83,19 @@ def run_jobs(jobs: List[Job], store: Store, num_jobs: int,
     return failed
 
 
+def _next(waiting: List[Job], running: List[Running]) -> Optional[Job]:
+    turns = [x.job['turn'] for x in running if 'turn' in x.job]
+    return next((job for job in waiting if job.get('turn') not in turns),
+                None)
+
+
 def _wait(running: List[Running], bar: tqdm,
           left: Callable[[], str]) -> None:
     ticks = 0
     while all(x.process.poll() is None for x in running):
+        for x in running:
+            if _is_late(x):
+                x.process.kill()
         if ticks % 10 == 0:
             names = ', '.join(x.job['label'] for x in running)
             bar.set_description_str(f'{names}, {left()} left')
@@ -80,7 +103,12 @@ def _wait(running: List[Running], bar: tqdm,
         ticks += 1
 
 
-def _start(job: Job, store: Store, threads: int) -> Running:
+def _is_late(running: Running) -> bool:
+    job = running.job
+    return time.time() - job['start'] > (job.get('timeout') or math.inf)
+
+
+def _start(job: Job, store: Store, threads: int, worker: Path) -> Running:
     job = {**job, 'threads': threads, 'start': time.time()}
     env = {**os.environ, **{name: str(threads) for name in [
         'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS']}}
@@ -88,7 +116,7 @@ def _start(job: Job, store: Store, threads: int) -> Running:
         # A session of its own: Ctrl-C ends a training early, and it would
         # leave a result as if it was whole.
         process = subprocess.Popen(
-            [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=log,
+            [sys.executable, str(worker)], stdin=subprocess.PIPE, stdout=log,
             stderr=subprocess.STDOUT, text=True, env=env,
             start_new_session=True)
     assert process.stdin is not None
@@ -111,7 +139,9 @@ def _finish(running: Running, store: Store) -> Row:
         **{k: job[k] for k in ['key', 'label', 'dataset', 'seed', 'config']},
         **job['record'],
         'seconds': time.time() - job['start'],
-        'error': _error(code, store.log_of(job['key'])),
+        'error': (f"took longer than {job['timeout']} s"
+                  if code == -signal.SIGKILL and _is_late(running) else
+                  _error(code, store.log_of(job['key']))),
     }
     store.append(row)
     return row
@@ -126,7 +156,9 @@ def _error(code: int, log: Path) -> str:
 
 
 def _tell(row: Row) -> str:
-    text = f"{row['dataset']}, {row['label']}, seed {row['seed']}: "
+    which = (f"trial {row['trial']}" if 'trial' in row else
+             f"seed {row['seed']}")
+    text = f"{row['dataset']}, {row['label']}, {which}: "
     if 'error' in row:
         return text + f"FAILED, {row['error']}"
     val = row['metrics']['val']['recall@20']

@@ -25,11 +25,14 @@ class Store:
     Args:
         folder (Path): The folder, which is made where there is none.
     """
+    FILE = 'results.jsonl'
+    FOLDERS = ['cells', 'data', 'logs']
+
     def __init__(self, folder: Path):
         self.folder = folder
-        self.results = folder / 'results.jsonl'
+        self.results = folder / self.FILE
         try:
-            for name in ['cells', 'data', 'logs']:
+            for name in self.FOLDERS:
                 (folder / name).mkdir(parents=True, exist_ok=True)
             self.results.touch()
         except OSError as e:
@@ -92,6 +95,18 @@ class Store:
         r"""Returns the cells that need not be run again."""
         return {key: row for key, row in self.rows().items()
                 if 'error' not in row and self.ranks_of(key).exists()}
+
+
+class Trials(Store):
+    r"""The same for a search, of which nothing is kept but the lines, in
+    `trials.jsonl`.
+    """
+    FILE = 'trials.jsonl'
+    FOLDERS = ['logs']
+
+    def finished(self) -> Dict[str, Row]:
+        return {key: row for key, row in self.rows().items()
+                if 'error' not in row}
 
 
 def save_tensors(path: Path, tensors: Dict[str, Tensor]) -> None:

@@ -3,14 +3,11 @@ See the README beside this file.
 """
 import argparse
 import os
-import re
-import shlex
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from _command import describe_command, git_revision, interruptible, positive
 from _datasets import (
     check_dataset,
     count,
@@ -24,9 +21,7 @@ from _runner import Job, num_cores, run_jobs
 from _store import Row, Store, save_tensors
 
 from diffmm_pyg.cli.options import Parser
-from diffmm_pyg.errors import DiffMMError
 
-ROOT = Path(__file__).parents[1]
 # By dataset and modalities: its hash, and its sizes.
 Facts = Dict[Tuple[str, Any], Tuple[str, Dict[str, int]]]
 
@@ -46,9 +41,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--data', default=os.environ.get('DIFFMM_DATA'),
                         metavar='FOLDER', help='folder with the published '
                         'datasets (default: $DIFFMM_DATA)')
-    parser.add_argument('--seeds', type=_positive, metavar='N',
+    parser.add_argument('--seeds', type=positive, metavar='N',
                         help='number of seeds (default: the plan\'s)')
-    parser.add_argument('--jobs', type=_positive, metavar='N',
+    parser.add_argument('--jobs', type=positive, metavar='N',
                         help='processes at a time, which share the cores '
                         '(default: 1; with --quick, one per core)')
     parser.add_argument('--out', metavar='DIR', help='folder for results '
@@ -67,40 +62,14 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1 (got '{text}')")
-    return int(text)
-
-
 def main(argv: Optional[Sequence[str]] = None) -> int:
     r"""Returns the exit code: 0, 1 if a cell or the report failed, 2 if an
     option is wrong, 130 if it was interrupted.
     """
     args = parse_args(argv)
-    command = describe_command(sys.argv[1:] if argv is None else argv)
-    old = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return run(args, command)
-    except DiffMMError as e:
-        sys.stderr.write(f'error: {e}\n')
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted; the same command goes on from what "
-                         f"'{args.out}' holds\n")
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, old)
-
-
-def describe_command(argv: Sequence[str]) -> str:
-    r"""Returns the command, without where folders lie on this machine."""
-    return shlex.join(['python', 'benchmarks/run_all.py',
-                       *[re.sub(r'(^|=)/.*/', r'\1', x) for x in argv]])
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
+    command = describe_command('run_all.py',
+                               sys.argv[1:] if argv is None else argv)
+    return interruptible(lambda: run(args, command), args.out)
 
 
 def run(args: argparse.Namespace, command: str) -> int:
@@ -165,20 +134,6 @@ def make_job(cell: Cell, key: str, args: argparse.Namespace,
         'out': str(args.out),
         'record': record,
     }
-
-
-def git_revision() -> Optional[str]:
-    r"""Returns the revision of the checkout, with a plus sign where files
-    differ from it; :obj:`None` where there is no checkout.
-    """
-    def git(*args: str) -> str:
-        return subprocess.run(['git', '-C', str(ROOT), *args], text=True,
-                              capture_output=True, check=True).stdout.strip()
-    try:
-        changed = git('status', '--porcelain', '--untracked-files=no')
-        return git('rev-parse', 'HEAD') + ('+' if changed else '')
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ EXTRAS = {
     'safetensors': 'train',
     'matplotlib': 'plots',
     'pyarrow': 'parquet',
+    'optuna': 'tune',
 }
 
 

@@ -173,6 +173,7 @@ def test_bad_arguments_give_one_line(argv, code, message, monkeypatch,
 
 def test_commands_tell_no_places():
     assert run_all.describe_command(
+        'run_all.py',
         ['--full', '--data', '/home/me/data', '--out=/x/x', '--only', 'a b',
          '--plan', 'plans/x.json']) == (
         "python benchmarks/run_all.py --full --data data --out=x --only "

@@ -1,0 +1,96 @@
+r"""What hyper-parameters are chosen on: the validation split, and others like
+it that are cut from the training edges. The test split is left behind here.
+"""
+import copy
+from typing import List, Optional, Sequence
+
+import torch
+from _datasets import load_dataset
+from torch import Tensor
+
+from diffmm_pyg.data import data_hash
+from diffmm_pyg.errors import DataError
+from diffmm_pyg.training.splits import positives
+from diffmm_pyg.typing import INTERACTS, USER
+from diffmm_pyg.utils import keyed_generator
+from torch_geometric.data import HeteroData
+from torch_geometric.utils import coalesce
+
+MAX_FOLDS = 5
+STREAM = 20_021  # Tells these draws from those of trainings.
+
+
+def load_own_fold(name: str, folder: Optional[str],
+                  modalities: Optional[Sequence[str]]) -> List[HeteroData]:
+    r"""Returns the training and validation graph of a dataset."""
+    train, val, _ = load_dataset(name, folder, modalities)
+    return [train, val]
+
+
+def hash_of_fold(data: Sequence[HeteroData]) -> str:
+    r"""Returns a hash of all that a search sees of a dataset."""
+    train, val = data
+    return data_hash(train, {'val': positives(val)})
+
+
+def cut_fold(data: Sequence[HeteroData], fold: int) -> List[HeteroData]:
+    r"""Returns the training and validation graph of a fold, where fold 0 is
+    what is given.
+
+    The positives of any other are training edges: as many users as have
+    positives in the validation split are drawn among those with two edges or
+    more, and have as many edges drawn as there, the most for those with the
+    most edges. They keep at least one. The draws depend on the number of the
+    fold alone; the given validation split is not used.
+
+    Raises:
+        DataError: If no user has two training edges.
+    """
+    if fold == 0:
+        return list(data)
+    train, val = data
+    # Labels of the training graph are training edges, too:
+    edge_index = coalesce(torch.cat([train[INTERACTS].edge_index,
+                                     positives(train)], dim=1))
+    held_out = _draw(edge_index, positives(val), train[USER].num_nodes, fold)
+    if not held_out.any():
+        raise DataError("A fold takes users with two training edges or more, "
+                        "and there is none; search with '--folds 1'")
+    kept = edge_index[:, ~held_out]
+    return [_with_edges(train, kept, kept),
+            _with_edges(val, kept, edge_index[:, held_out])]
+
+
+def _draw(edge_index: Tensor, label: Tensor, num_users: int,
+          fold: int) -> Tensor:
+    generator = keyed_generator(STREAM, fold)
+    degree = torch.bincount(edge_index[0], minlength=num_users)
+    counts = torch.bincount(label[0], minlength=num_users)
+    counts = counts[counts > 0].sort().values
+
+    users = (degree > 1).nonzero().view(-1)
+    perm = torch.randperm(users.numel(), generator=generator)
+    users = users[perm[:counts.numel()]]
+    users = users[degree[users].argsort(stable=True)]
+    counts = counts[counts.numel() - users.numel():]
+    quota = torch.zeros_like(degree)
+    quota[users] = torch.minimum(counts, degree[users] - 1)
+
+    # The first edges of every user, in random order:
+    perm = torch.randperm(edge_index.size(1), generator=generator)
+    perm = perm[edge_index[0, perm].argsort(stable=True)]
+    user = edge_index[0, perm]
+    rank = torch.arange(user.numel()) - (degree.cumsum(0) - degree)[user]
+    out = torch.zeros(user.numel(), dtype=torch.bool)
+    out[perm] = rank < quota[user]
+    return out
+
+
+def _with_edges(data: HeteroData, edge_index: Tensor,
+                edge_label_index: Tensor) -> HeteroData:
+    out = copy.copy(data)
+    out[INTERACTS].edge_index = edge_index
+    out[INTERACTS].edge_label_index = edge_label_index
+    if 'edge_label' in out[INTERACTS]:
+        del out[INTERACTS].edge_label
+    return out

@@ -1,0 +1,166 @@
+r"""Searches: which trials there are, and what came of them."""
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional
+
+import numpy as np
+from _folds import hash_of_fold, load_own_fold
+from _models import Description, load_description, override, resolve
+from _propose import propose
+from _runner import Job, run_jobs
+from _significance import standard_error
+from _spaces import Space, check_space, load_space, values_of
+from _store import Trials
+
+import diffmm_pyg
+
+WORKER = Path(__file__).parent / '_trial.py'
+
+
+class Search(NamedTuple):
+    r"""The search for the hyper-parameters of a model.
+
+    Args:
+        name (str): The name of its description.
+        description (Description): The description.
+        space (Space): What may be tuned.
+        dataset (str): The dataset.
+        data_hash (str): The hash of its training and validation split.
+        folds (int): The number of folds.
+        seed (int): The seed of proposals and trainings.
+    """
+    name: str
+    description: Description
+    space: Space
+    dataset: str
+    data_hash: str
+    folds: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        r"""What tells the search from all others with different trials."""
+        text = json.dumps([
+            resolve(self.description, self.dataset), self.space,
+            self.data_hash, self.folds, self.seed, diffmm_pyg.__version__
+        ], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def jobs(self, num_trials: int) -> List[Job]:
+        r"""Returns all trials, as yet without what they try."""
+        key = self.key
+        return [{
+            'key': f'{key}-{number}',
+            'label': self.description['title'],
+            'dataset': self.dataset,
+            'seed': self.seed,
+            'turn': self.name,
+            'trial': number,
+        } for number in range(num_trials)]
+
+    def complete(self, job: Job, store: Trials) -> Job:
+        r"""Returns the job with what is tried, judging by all trials before
+        it.
+        """
+        rows = [row for key, row in store.rows().items() if key in
+                {x['key'] for x in self.jobs(job['trial'])}]
+        current = values_of(resolve(self.description, self.dataset),
+                            self.space)
+        changes = propose(self.space, current, rows, job['trial'], self.seed)
+        config = resolve(override(self.description, changes), self.dataset)
+        record = {**job['record'], 'search': self.key, 'model': self.name,
+                  'trial': job['trial'], 'set': changes,
+                  'data_hash': self.data_hash}
+        return {**job, 'config': config, 'folds': self.folds,
+                'record': record}
+
+
+def make_searches(names: List[str], dataset: str, folder: Optional[str],
+                  changes: Dict[str, Any], folds: int,
+                  seed: int) -> List[Search]:
+    r"""Returns the searches of models by name, where :obj:`changes` are made
+    to all descriptions.
+
+    Raises:
+        ConfigError: If there is no such model, or nothing to tune in it.
+    """
+    out: List[Search] = []
+    hashes: Dict[Any, str] = {}
+    for name in names:
+        space = load_space(name)
+        description = override(load_description(name), changes)
+        check_space(space, description, dataset)
+        modalities = description.get('modalities')
+        data = tuple(modalities or [])
+        if data not in hashes:
+            hashes[data] = hash_of_fold(
+                load_own_fold(dataset, folder, modalities))
+        out.append(Search(name, description, space, dataset, hashes[data],
+                          folds, seed))
+    return out
+
+
+def run_searches(searches: List[Search], store: Trials, num_trials: int,
+                 num_jobs: int, common: Job) -> None:
+    r"""Runs the trials that are missing, in turns, so that all models have
+    had about the same number whenever it ends. No model has two at a time:
+    what is tried does not depend on :obj:`num_jobs`.
+
+    Args:
+        searches ([Search]): The searches.
+        store (Trials): The log.
+        num_trials (int): The number of trials per model.
+        num_jobs (int): The number of processes.
+        common (Dict): What all processes are told.
+    """
+    by_name = {search.name: search for search in searches}
+    done = store.rows()
+    jobs = [{**common, **job} for turn in zip(
+        *[search.jobs(num_trials) for search in searches], strict=True)
+        for job in turn]
+    missing = [job for job in jobs if job['key'] not in done]
+    run_jobs(missing, store, min(num_jobs, len(searches)),
+             len(jobs) - len(missing), WORKER,
+             lambda job: by_name[job['turn']].complete(job, store))
+
+
+def summarize(search: Search, store: Trials,
+              num_trials: int) -> Optional[Dict[str, Any]]:
+    r"""Returns the best trial of a search, and what it took to find it;
+    :obj:`None` if no trial succeeded.
+    """
+    keys = [job['key'] for job in search.jobs(num_trials)]
+    found = store.rows()
+    rows = [found[key] for key in keys if key in found]
+    finished = [row for row in rows if 'error' not in row]
+    if len(finished) == 0:
+        return None
+    best = max(finished, key=lambda row: row['value'])
+    values = np.array([fold['recall@20'] for fold in best['folds']])
+    return {
+        'model': search.name,
+        'title': search.description['title'],
+        'dataset': search.dataset,
+        'set': best['set'],
+        'description': override(load_description(search.name), best['set']),
+        'value': best['value'],
+        'standard_error': (standard_error(values) if values.size > 1 else
+                           None),
+        'folds': best['folds'],
+        'trial': best['trial'],
+        'as_described': next((row['value'] for row in finished
+                              if row['trial'] == 0), None),
+        'budget': {
+            'trials': len(rows),
+            'failed': len(rows) - len(finished),
+            'folds': search.folds,
+            'timeouts': sorted({row['timeout'] for row in rows
+                                if row['timeout'] is not None}),
+            'seconds': sum(row['seconds'] for row in rows),
+        },
+        'seed': search.seed,
+        'search': search.key,
+        **{key: best[key] for key in ['data_hash', 'versions', 'optuna',
+                                      'git', 'command']},
+    }

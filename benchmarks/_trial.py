@@ -1,0 +1,59 @@
+r"""Runs one trial of a search, in a process of its own: reads what to do from
+standard input, and adds a line to the log.
+"""
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+from _cell import Job, read_job, train
+from _folds import cut_fold, load_own_fold
+from _measure import peak_memory
+from _store import Row, Trials
+
+from diffmm_pyg.runs import Run
+from torch_geometric.data import HeteroData
+
+METRICS = ['recall@20', 'ndcg@20']
+
+
+def main() -> None:
+    job = read_job()
+    data = load_own_fold(job['dataset'], job['folder'],
+                         job['config']['modalities'])
+    row = measure(job, data)
+    Trials(Path(job['out'])).append({**job['record'], **row})
+
+
+def measure(job: Job, data: List[HeteroData]) -> Row:
+    r"""Trains on every fold, and returns what is to be known of the trial."""
+    folds, versions = [], {}
+    for fold in range(job['folds']):
+        run = train(job, cut_fold(data, fold))
+        folds.append(_describe(run))
+        versions = run.config['versions']
+    metrics = {name: float(np.mean([fold[name] for fold in folds]))
+               for name in METRICS}
+    return {
+        **{k: job[k] for k in ['key', 'label', 'dataset', 'seed', 'config']},
+        'versions': versions,
+        'threads': job['threads'],
+        'seconds': time.time() - job['start'],
+        'cpu_seconds': time.process_time(),
+        'peak_bytes': peak_memory(),
+        'folds': folds,
+        'metrics': {'val': metrics},
+        'value': metrics[METRICS[0]],
+    }
+
+
+def _describe(run: Run) -> Dict[str, Any]:
+    return {
+        **{name: run.metrics['val'][name] for name in METRICS},
+        'best_epoch': run.metrics['best_epoch'],
+        'epochs': len(run.history),
+    }
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,168 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
+
+import _propose  # noqa: E402
+import _search  # noqa: E402
+import tune  # noqa: E402
+from _models import resolve  # noqa: E402
+from _spaces import contains, load_space  # noqa: E402
+from _store import Trials  # noqa: E402
+
+from diffmm_pyg.errors import MissingExtraError  # noqa: E402
+
+MODELS = ['ease', 'ease_content', 'late_fusion']
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    r"""Searches for the models above in processes that train nothing."""
+    monkeypatch.setattr(_search, 'WORKER', FOLDER / 'stub_trial.py')
+    monkeypatch.setattr(_propose, 'NUM_RANDOM', 2)
+
+    def run(name, *options, trials=5, **todo):
+        monkeypatch.setenv('STUB', json.dumps(
+            {k.replace('__', '-'): v for k, v in todo.items()}))
+        only = [x for model in MODELS for x in ['--only', model]]
+        return tune.main(['--quick', '--out', str(tmp_path / name), *only,
+                          '--jobs', '1', '--trials', str(trials), *options])
+
+    run.rows = lambda name: list(Trials(tmp_path / name).rows().values())
+    run.calls = lambda name: (tmp_path / name / 'calls').read_text().split()
+    run.tuned = lambda name, model: json.loads(
+        (tmp_path / name / 'tuned' / f'{model}.json').read_text())
+    return run
+
+
+def tried(rows):
+    return {(r['model'], r['trial']): (r['set'], r.get('value'))
+            for r in rows}
+
+
+def test_a_resumed_search_tries_the_same(search, capsys):
+    assert search('whole') == 0
+    whole = search.rows('whole')
+    assert [(r['model'], r['trial']) for r in whole] == [
+        (model, trial) for trial in range(5) for model in MODELS]
+    for row in whole:
+        space = load_space(row['model'])
+        assert row['set'] == {} if row['trial'] == 0 else \
+            set(row['set']) == set(space) and contains(space, row['set'])
+    assert len({json.dumps(r['set']) for r in whole}) == 1 + 4 * len(MODELS)
+
+    assert search('parts', ease_content__2='interrupt') == 130
+    assert search.calls('parts')[-1] == 'ease_content-2'
+    assert len(search.rows('parts')) == 7
+    assert 'the same command goes on' in capsys.readouterr().err
+    assert search('parts', trials=4) == 0
+    assert search.calls('parts')[8] == 'ease_content-2'
+    assert search('parts', '--jobs', '3') == 0
+    assert len(search.calls('parts')) == 16  # One was tried twice.
+    assert tried(search.rows('parts')) == tried(whole)
+    assert search('parts') == 0
+    assert len(search.calls('parts')) == 16
+
+
+def test_other_searches_share_no_trials(search):
+    assert search('a', trials=2) == 0
+    assert search('a', '--seed', '1', trials=2) == 0
+    assert search('a', '--folds', '2', trials=2) == 0
+    rows = search.rows('a')
+    assert len(rows) == 18 and len({r['search'] for r in rows}) == 9
+    reg = {r['seed']: r['set']['model.reg'] for r in rows
+           if r['model'] == 'ease' and r['trial'] == 1}
+    assert reg[0] != reg[1]
+    assert [len(r['folds']) for r in rows] == [1] * 12 + [2] * 6
+
+
+def test_what_is_found(search, capsys):
+    assert search('a', '--folds', '2', '--seed', '3') == 0
+    printed = capsys.readouterr().out
+    rows = [r for r in search.rows('a') if r['model'] == 'ease']
+    best = min(rows, key=lambda r: r['config']['model']['reg'])
+    found = search.tuned('a', 'ease')
+    reg = best['config']['model']['reg']
+    assert found['value'] == pytest.approx(0.1 / (1 + reg) + 0.005)
+    assert found['standard_error'] == pytest.approx(0.005)
+    assert found['as_described'] == pytest.approx(0.1 / 51 + 0.005)
+    assert found['set'] == best['set'] and found['seed'] == 3
+    assert found['budget'] == {'trials': 5, 'failed': 0, 'folds': 2,
+                               'timeouts': [], 'seconds': 5.}
+    assert f"EASE {found['value']:28.4f}   0.0050" in printed
+    # It describes what was tried, without the short trainings of '--quick':
+    for model in MODELS:
+        found = search.tuned('a', model)
+        row = next(r for r in search.rows('a') if r['model'] == model
+                   and r['trial'] == found['trial'])
+        config = resolve(found['description'], 'fake')
+        assert config['training']['epochs'] > tune.QUICK['training.epochs']
+        for key in ['model', 'models']:
+            assert config.get(key) == row['config'].get(key)
+    # Fewer trials are judged by themselves:
+    assert search('a', '--folds', '2', '--seed', '3', trials=1) == 0
+    assert search.tuned('a', 'ease')['set'] == {}
+    assert search.tuned('a', 'ease')['standard_error'] is not None
+
+
+def test_failed_trials_count(search, capsys):
+    todo = {f'ease_content__{i}': 'fail' for i in range(3)}
+    assert search('a', trials=3, ease__1='fail', **todo) == 1
+    errors = [(r['model'], r['trial']) for r in search.rows('a')
+              if r.get('error') == 'RuntimeError: the reason']
+    assert len(errors) == 4 and ('ease', 1) in errors
+    failed = next(r for r in search.rows('a') if 'error' in r)
+    assert set(failed['set']) <= set(load_space(failed['model']))
+    printed = capsys.readouterr().out
+    assert 'fake, EASE, trial 1: FAILED, RuntimeError: the reason' in printed
+    assert "FAILED: no trial of 'ease_content' succeeded" in printed
+    assert search.tuned('a', 'ease')['budget']['failed'] == 1
+    with pytest.raises(FileNotFoundError):
+        search.tuned('a', 'ease_content')
+    # They are not tried again, and the search goes on without them:
+    assert search('a', trials=4) == 0
+    assert search.calls('a')[9:] == [f'{model}-3' for model in MODELS]
+
+
+def test_a_trial_over_its_time_has_failed(search):
+    options = ['--only', 'ease', '--timeout-per-trial', '1']
+    assert search('a', *options, trials=1, late_fusion__0='sleep') == 1
+    row, = [r for r in search.rows('a') if 'error' in r]
+    assert row['error'] == 'took longer than 1 s'
+    assert row['model'] == 'late_fusion' and row['timeout'] == 1
+    assert 1 <= row['seconds'] < 20
+    assert search.tuned('a', 'ease')['budget']['timeouts'] == [1]
+
+
+@pytest.mark.parametrize('argv,code,message', [
+    (['--quick', '--only', 'popularity'], 2, "error: '--only': invalid"),
+    (['--quick', '--folds', '6'], 2, "error: '--folds': invalid choice: 6"),
+    (['--quick', '--trials', '0'], 2, "error: '--trials': must be at least"),
+    (['--quick', '--seed', '-1'], 2, "error: '--seed' must lie in 0.."),
+    (['--quick', '--dataset', 'baby'], 2, "error: '--dataset': not allowed"),
+    ([], 1, "error: 'tiktok' is read from a folder; name the one"),
+])
+def test_bad_arguments_give_one_line(argv, code, message, monkeypatch,
+                                     tmp_path, capsys):
+    monkeypatch.delenv('DIFFMM_DATA', raising=False)
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert tune.main(argv) == code
+    except SystemExit as e:
+        assert e.code == code
+    err = capsys.readouterr().err
+    assert err.startswith(message) and err.count('\n') == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_optuna_is_an_extra(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, 'optuna', None)
+    with pytest.raises(MissingExtraError, match=r"diffmm_pyg\[tune\]"):
+        _propose.import_optuna()
+    assert tune.main(['--quick', '--out', str(tmp_path / 'a')]) == 1
+    assert "error: 'optuna' is needed" in capsys.readouterr().err
+    assert not (tmp_path / 'a').exists()
