@@ -244,7 +244,9 @@ def install(env, mode):  # If extensions work, None for a broken environment.
     if torch is None:
         return None
     env.pip('installing diffmm_pyg and what it needs', 'install', '-e',
-            f'.[{MODES[mode][0]}]', '-c', env.pinned, '--no-build-isolation')
+            f'.[{MODES[mode][0]}]', '-c', env.pinned, '--no-build-isolation',
+            # A folder of the checkout's name must not hide the package:
+            '--config-settings', 'editable_mode=compat')
     if env.ask(healthy(mode)) is None:
         return None
     return install_extensions(env, cp, *torch)
