@@ -3,7 +3,7 @@ users are twenty batches or more.
 """
 import pytest
 import torch
-from oracle import MODALITIES
+from oracle import MODALITIES, random_diffusion
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -88,3 +88,23 @@ def test_no_users_times_items_matrix(data, kwargs):
                          exclude)
             model.recommend(k=5, data=data)
     assert largest.numel < NUM_USERS * NUM_ITEMS, largest.name
+
+
+@pytest.mark.parametrize('likelihood', ['gaussian', 'multinomial'])
+def test_sampled_loss_has_no_rows_times_items_matrix(likelihood):
+    num_rows, num_items, largest = 500, 4000, []
+    row = torch.arange(num_rows).repeat(3)
+    rows = SparseRows.from_edge_index(
+        torch.stack([row, torch.randint(num_items, row.size())]), num_rows,
+        num_items)
+    features = {m: torch.randn(num_items, 3) for m in MODALITIES[:2]}
+    for num_sampled in [20, None]:
+        diffusion = random_diffusion(num_items, 2, 0, likelihood=likelihood,
+                                     num_sampled_items=num_sampled)
+        with LargestTensor() as watch:
+            diffusion.loss(rows, features, torch.randn(num_items, 3),
+                           seed=(1, ))['loss'].backward()
+        largest.append(watch.numel)
+    assert largest[1] >= num_rows * num_items
+    # That of the weights, which has 2 modalities and 5 hidden channels.
+    assert largest[0] == num_items * 2 * 5

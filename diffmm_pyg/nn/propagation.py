@@ -3,6 +3,7 @@ from typing import Dict, List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.fusion import ModalityFusion
 from diffmm_pyg.nn.stacked_adj import StackedAdj
 from diffmm_pyg.nn.weighted_adj import WeightedAdj
@@ -13,7 +14,7 @@ from torch_geometric.nn.conv import MessagePassing
 Propagated = Tuple[Tensor, List[Tensor]]
 
 
-def general_propagation(
+def propagate(
     conv: MessagePassing,
     adj: StackedAdj,
     denoised_adj_dict: Dict[str, StackedAdj],
@@ -25,6 +26,7 @@ def general_propagation(
     num_layers: int,
     with_views: bool = True,
     mask_dict: Optional[Dict[str, Tensor]] = None,
+    linear: bool = False,
 ) -> Propagated:
     r"""Propagates embeddings and features over the observed and the generated
     graphs of :class:`~diffmm_pyg.nn.DiffMM`, by any convolution.
@@ -45,54 +47,59 @@ def general_propagation(
         mask_dict (Dict[str, torch.Tensor], optional): The items
             :math:`(|\mathcal{I}|)` that have a modality.
             (default: :obj:`None`)
+        linear (bool, optional): If set to :obj:`True`, :obj:`conv` is taken
+            for a weighted sum over neighbors, like
+            :class:`~diffmm_pyg.nn.ModalityConv`, so that modalities can be
+            summed up before, not after, they pass over the observed graph.
+            (default: :obj:`False`)
     """
+    observed = _fused_observed if linear else _observed
+    out = observed(conv, adj, user, item, feat_dict, fusion, mask_dict)
     x, views = torch.cat([user, item]), []
-    out = torch.zeros_like(x)
-    weight_dict, share_dict = fusion.weights(), fusion.shares(mask_dict)
     node_weight_dict = fusion.node_weights(user.size(0), mask_dict)
+    for m, feat in feat_dict.items():
+        denoised = conv(x, *denoised_adj_dict[m])
+        out = out + adj_weight * node_weight_dict[m] * denoised
+        if with_views:
+            h = torch.cat([user, feat])
+            views.append(conv(h, *denoised_adj_dict[m]))
+    return out, [_sum_layers(conv, adj, h, num_layers) for h in [out, *views]]
+
+
+def is_linear(conv: MessagePassing) -> bool:
+    r"""Whether a convolution is known to be linear in its input: a
+    :class:`~diffmm_pyg.nn.ModalityConv`, not of a class derived from it, that
+    adds up or averages.
+    """
+    return (type(conv) is ModalityConv
+            and conv.aggr in ['sum', 'add', 'mean'])
+
+
+def _observed(conv: MessagePassing, adj: StackedAdj, user: Tensor,
+              item: Tensor, feat_dict: Dict[str, Tensor],
+              fusion: ModalityFusion,
+              mask_dict: Optional[Dict[str, Tensor]]) -> Tensor:
+    weight_dict, share_dict = fusion.weights(), fusion.shares(mask_dict)
+    outs = []
     for m, feat in feat_dict.items():
         # What the other modalities of an item leave to this one:
         share = share_dict.get(m, 1.)
-        h = conv(torch.cat([user, share * feat]), *adj)
-        h = h + conv(torch.cat([h[:user.size(0)], item]), *adj)
-        denoised = conv(x, *denoised_adj_dict[m])
-        out = out + weight_dict[m] * h
-        out = out + adj_weight * node_weight_dict[m] * denoised
-        if with_views:
-            h = torch.cat([user, feat])
-            views.append(conv(h, *denoised_adj_dict[m]))
-    return out, [_sum_layers(conv, adj, h, num_layers) for h in [out, *views]]
+        h = _two_steps(conv, adj, user, item, share * feat)
+        outs.append(weight_dict[m] * h)
+    return sum(outs[1:], outs[0])
 
 
-def fused_propagation(
-    conv: MessagePassing,
-    adj: StackedAdj,
-    denoised_adj_dict: Dict[str, StackedAdj],
-    user: Tensor,
-    item: Tensor,
-    feat_dict: Dict[str, Tensor],
-    fusion: ModalityFusion,
-    adj_weight: float,
-    num_layers: int,
-    with_views: bool = True,
-    mask_dict: Optional[Dict[str, Tensor]] = None,
-) -> Propagated:
-    r"""The same as :meth:`general_propagation` for a convolution that is a
-    weighted sum over neighbors, like
-    :class:`~diffmm_pyg.nn.ModalityConv`: as it is linear, the modalities are
-    summed up before, not after, they pass over the observed graph.
-    """
-    out = conv(torch.cat([user, fusion(feat_dict, mask_dict)]), *adj)
-    out = out + conv(torch.cat([out[:user.size(0)], item]), *adj)
-    x, views = torch.cat([user, item]), []
-    node_weight_dict = fusion.node_weights(user.size(0), mask_dict)
-    for m, feat in feat_dict.items():
-        denoised = conv(x, *denoised_adj_dict[m])
-        out = out + adj_weight * node_weight_dict[m] * denoised
-        if with_views:
-            h = torch.cat([user, feat])
-            views.append(conv(h, *denoised_adj_dict[m]))
-    return out, [_sum_layers(conv, adj, h, num_layers) for h in [out, *views]]
+def _fused_observed(conv: MessagePassing, adj: StackedAdj, user: Tensor,
+                    item: Tensor, feat_dict: Dict[str, Tensor],
+                    fusion: ModalityFusion,
+                    mask_dict: Optional[Dict[str, Tensor]]) -> Tensor:
+    return _two_steps(conv, adj, user, item, fusion(feat_dict, mask_dict))
+
+
+def _two_steps(conv: MessagePassing, adj: StackedAdj, user: Tensor,
+               item: Tensor, feat: Tensor) -> Tensor:
+    h = conv(torch.cat([user, feat]), *adj)
+    return h + conv(torch.cat([h[:user.size(0)], item]), *adj)
 
 
 def _sum_layers(conv: MessagePassing, adj: StackedAdj, x: Tensor,

@@ -16,15 +16,15 @@ out = Path(job['out'])
 name = f"{job['label']}-{job['seed']}"
 with open(out / 'calls', 'a') as f:
     f.write(f'{name}\n')
-todo = json.loads(os.environ.get('STUB', '{}')).get(name)
-if todo == 'fail':
+behavior = json.loads(os.environ.get('STUB', '{}')).get(name)
+if behavior == 'fail':
     sys.exit('Traceback\nRuntimeError: the reason')
-if todo == 'crash':
+if behavior == 'crash':
     os.kill(os.getpid(), signal.SIGKILL)
-if todo == 'interrupt':
+if behavior == 'interrupt':
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
-if todo == 'meet':  # Ends when another one has begun.
+if behavior == 'meet':  # Ends when another one has begun.
     while len((out / 'calls').read_text().splitlines()) < 2:
         time.sleep(0.01)
 

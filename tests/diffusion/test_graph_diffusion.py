@@ -11,7 +11,9 @@ from oracle import (
     random_rows,
     textbook_scores,
 )
+from small import small_data, small_fit
 
+from diffmm_pyg.build import build_model
 from diffmm_pyg.diffusion import GraphDiffusion, graph_diffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows
 from diffmm_pyg.errors import DataError
@@ -257,3 +259,14 @@ def test_state_dict_and_str():
     for a, b in zip(diffusion.generate(rows).values(),
                     other.generate(rows).values(), strict=True):
         assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+def test_run_keeps_the_number_of_sampled_items():
+    data = small_data()
+    model = build_model(data[0], diffusion={
+        'hidden_channels': 8,
+        'num_sampled_items': 7
+    })
+    run = small_fit(data, model, epochs=1)
+    assert run.config['diffusion']['num_sampled_items'] == 7
+    assert run.model().diffusion.num_sampled_items == 7

@@ -16,10 +16,7 @@ from oracle import (
     textbook_params,
     textbook_schedule,
 )
-from small import small_data, small_fit
-from test_memory import LargestTensor
 
-from diffmm_pyg.build import build_model
 from diffmm_pyg.diffusion import objective, sampled_objective
 from diffmm_pyg.diffusion.sampled_items import SampledItems
 from diffmm_pyg.diffusion.sampled_objective import (
@@ -290,31 +287,3 @@ def test_bfloat16(likelihood):
     assert_close(losses[1], losses[0], tolerance=0.02)
     for name, grad in grads[1].items():
         assert_close(grad, grads[0][name], tolerance=0.05, what=name)
-
-
-def test_run_keeps_the_number_of_sampled_items():
-    data = small_data()
-    model = build_model(data[0], diffusion={
-        'hidden_channels': 8,
-        'num_sampled_items': 7
-    })
-    run = small_fit(data, model, epochs=1)
-    assert run.config['diffusion']['num_sampled_items'] == 7
-    assert run.model().diffusion.num_sampled_items == 7
-
-
-@pytest.mark.parametrize('likelihood', LIKELIHOODS)
-def test_memory_is_not_rows_times_items(likelihood):
-    num_rows, num_items, largest = 500, 4000, []
-    rows = objective_inputs(num_rows, num_items, num_ones=3, seed=0)[2]
-    features = {m: torch.randn(num_items, 3) for m in MODALITIES[:2]}
-    for num_sampled in [20, None]:
-        diffusion = random_diffusion(num_items, 2, 0, likelihood=likelihood,
-                                     num_sampled_items=num_sampled)
-        with LargestTensor() as watch:
-            diffusion.loss(rows, features, torch.randn(num_items, 3),
-                           seed=(1, ))['loss'].backward()
-        largest.append(watch.numel)
-    assert largest[1] >= num_rows * num_items
-    # That of the weights, which has 2 modalities and 5 hidden channels.
-    assert largest[0] == num_items * 2 * 5

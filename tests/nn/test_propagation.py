@@ -3,7 +3,7 @@ import torch
 from oracle import BACKENDS, assert_close, random_rows
 
 from diffmm_pyg.nn import ModalityConv, ModalityFusion, StackedAdj
-from diffmm_pyg.nn.propagation import fused_propagation, general_propagation
+from diffmm_pyg.nn.propagation import is_linear, propagate
 from torch_geometric.nn import LGConv
 
 U, I, F = 6, 5, 3
@@ -32,11 +32,10 @@ def test_general_equals_fused(double, conv, masked, with_views, backend):
     mask = {'text': torch.tensor([1, 0, 1, 1, 0]).bool()} if masked else None
 
     results = []
-    for fn, layer in [(general_propagation, conv),
-                      (fused_propagation, ModalityConv())]:
-        hidden, outs = fn(layer, adj,
-                          dict(zip(MODALITIES, denoised, strict=True)), user,
-                          item, feats, fusion, 0.3, 2, with_views, mask)
+    for linear, layer in [(False, conv), (True, ModalityConv())]:
+        hidden, outs = propagate(
+            layer, adj, dict(zip(MODALITIES, denoised, strict=True)), user,
+            item, feats, fusion, 0.3, 2, with_views, mask, linear)
         assert len(outs) == (3 if with_views else 1)
         out = torch.stack([hidden, *outs])
         factor = torch.linspace(-1, 1, out.numel()).view_as(out)
@@ -55,7 +54,31 @@ def test_vanishing_weight(double):
     args = (adj, dict.fromkeys(MODALITIES, adj), torch.randn(U, F),
             torch.randn(I, F), {m: torch.randn(I, F) for m in MODALITIES},
             fusion, 0.3, 1)
-    for a, b in zip(general_propagation(ModalityConv(), *args)[1],
-                    fused_propagation(ModalityConv(), *args)[1], strict=True):
+    outs = [propagate(ModalityConv(), *args, linear=linear)[1]
+            for linear in [False, True]]
+    for a, b in zip(*outs, strict=True):
         assert a.isfinite().all()
         assert_close(a, b)
+
+
+class Derived(ModalityConv):
+    def message(self, x_j, edge_weight):
+        return super().message(x_j, edge_weight).relu()
+
+
+@pytest.mark.parametrize('conv,linear', [
+    (ModalityConv(), True),
+    (ModalityConv(aggr='add'), True),
+    (ModalityConv(aggr='mean'), True),
+    (ModalityConv(aggr='max'), False),
+    (Derived(), False),
+    (LGConv(normalize=False), False),  # Is so, but not known to be.
+])
+def test_is_linear(double, conv, linear):
+    assert is_linear(conv) == linear
+    if isinstance(conv, ModalityConv):
+        graph = random_rows(U, I, 0)[0].edge_index
+        adj = StackedAdj.from_edge_index(graph, U, I, sparse=False)
+        x, y = torch.randn(2, U + I, F)
+        error = conv(x - y, *adj) - (conv(x, *adj) - conv(y, *adj))
+        assert (error.abs().max() < 1e-12) == linear

@@ -15,7 +15,7 @@ from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
 from diffmm_pyg.nn.models.diffmm_ranking import ClosedForm, diffmm_embeddings
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
 from diffmm_pyg.nn.models.score_fusion import Embeddings
-from diffmm_pyg.nn.propagation import fused_propagation, general_propagation
+from diffmm_pyg.nn.propagation import is_linear, propagate
 from diffmm_pyg.nn.stacked_adj import StackedAdj
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from diffmm_pyg.utils.normalize import row_normalize
@@ -246,13 +246,10 @@ class DiffMM(Recommender):
         """
         user, item = self.user_embedding.weight, self.item_embedding.weight
         feat_dict = self._features(x_dict, mask_dict)
-        propagation = general_propagation
-        if isinstance(self.conv, ModalityConv):
-            propagation = fused_propagation
-        hidden, outs = propagation(
+        hidden, outs = propagate(
             self.conv, adj, denoised_adj_dict, user, item, feat_dict,
             self.fusion, self.adj_weight, self.num_layers, with_views,
-            mask_dict)
+            mask_dict, linear=is_linear(self.conv))
         out = outs[0] + self.residual_weight * row_normalize(hidden)
         sizes = [self.num_users, self.num_items]
         (user, item), *views = [x.split(sizes) for x in (out, *outs[1:])]
