@@ -1,6 +1,7 @@
 from typing import Dict, List, Literal, Optional, Tuple, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.data import check_edges
@@ -200,8 +201,9 @@ class GraphDiffusion(torch.nn.Module):
         if denoiser.normalize:
             z = z / sq_norm.sqrt().clamp(min=1e-12).view(-1, 1)
         steps = torch.arange(process.num_steps, device=z.device)
-        time = denoiser.encode_time(steps)[timestep]
-        hidden = denoiser.hidden(z.view_as(time), time)
+        time = F.embedding(timestep, denoiser.encode_time(steps).flatten(1))
+        shape = (-1, *denoiser.bias_in.size())
+        hidden = denoiser.hidden(z.view(shape), time.view(shape))
 
         args = (*msi_matrices(self.modalities, rows, features, item_embedding,
                               masks),

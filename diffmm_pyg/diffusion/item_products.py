@@ -45,6 +45,8 @@ class ItemProducts(NamedTuple):
 
 
 def _gram(x: Tensor) -> Tensor:
+    if x.dtype.itemsize < 4:  # Matrix units are faster on one large product.
+        return x.t() @ x
     # x.t() @ x, of which one half is the mirror image of the other.
     blocks = x.chunk(4, dim=1)
     rows = [[x[:0].new_zeros(b.size(1), sum(c.size(1) for c in blocks[:i])),
@@ -54,63 +56,73 @@ def _gram(x: Tensor) -> Tensor:
 
 
 class _ItemProducts(torch.autograd.Function):
-    # Autograd would make one array of the size of the weight per product and
-    # add them up; here all of them go into one.
+    # All products over the items are parts of one, A.t() @ A with
+    # A = [W, P, b], and the gradients of W and b are columns of A @ K with a
+    # small matrix K. Autograd would make one array of the size of W for each.
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, hidden: Tensor,
                 rows: SparseRows, *features: Tensor) -> Tuple[Tensor, ...]:
-        low, h_low = to_matmul_dtype(weight), to_matmul_dtype(hidden)
-        num_items, num_modalities, num_hidden = weight.size()
+        num_items, num_modalities, H = weight.size()
         ctx.rows = rows
         # The squared norm is that of a prediction, or a quadratic form, which
         # does not grow with rows times items: whichever takes less arithmetic.
-        ctx.direct = rows.num_rows * num_items < num_hidden * (
+        ctx.direct = rows.num_rows * num_items < H * (
             num_items + rows.num_rows) / 2
-        sq_norm, wide, weight_feat, bias_feat = [], [], [], []
-        for m, x in enumerate(features):
-            w, h = low[:, m], h_low[m]
-            wide.append(h @ w.t() if ctx.direct else h @ _gram(w))
+        sq_norm, wide, arrays, tails = [], [], [], []
+        for m, (h, x) in enumerate(
+                zip(to_matmul_dtype(hidden), features, strict=True)):
+            a = h.new_empty(num_items, H + x.size(1) + 1)
+            a[:, :H], a[:, H:-1], a[:, -1] = weight[:, m], x, bias[:, m]
+            if ctx.direct:
+                wide.append(h @ a[:, :H].t())
+                tails.append(a.t() @ a[:, H:])
+            else:
+                gram = _gram(a)
+                wide.append(h @ gram[:H, :H])
+                tails.append(gram[:, H:])
+            wide[m] = wide[m].to(bias.dtype)
             other = wide[m] if ctx.direct else hidden[m]
-            sq_norm.append((wide[m].to(bias.dtype) * other).sum(dim=1))
-            weight_feat.append((w.t() @ x.to(w.dtype)).to(bias.dtype))
-            bias_feat.append((bias[:, m] @ x).to(bias.dtype))
-        ctx.save_for_backward(low, bias, hidden, *features, *wide)
+            sq_norm.append((wide[m] * other).sum(dim=1))
+            arrays.append(a)
+        ctx.save_for_backward(bias, hidden, *arrays, *wide)
+        tail = torch.stack(tails).to(bias.dtype)  # [M, H + F + 1, F + 1]
         row_weight = rows.matmul(weight.flatten(1))
-        return (torch.stack(sq_norm), torch.einsum('imh,im->mh', weight, bias),
-                bias.square().sum(dim=0),
-                row_weight.view(-1, num_modalities, num_hidden),
-                rows.matmul(bias), torch.stack(weight_feat),
-                torch.stack(bias_feat))
+        return (torch.stack(sq_norm), tail[:, :H, -1], tail[:, -1, -1],
+                row_weight.view(-1, num_modalities, H), rows.matmul(bias),
+                tail[:, :H, :-1], tail[:, H:-1, -1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tuple[Optional[Tensor], ...]:
         grad = ItemProducts(*grads)
-        weight, bias, hidden, *saved = ctx.saved_tensors
-        features, wide = saved[:len(saved) // 2], saved[len(saved) // 2:]
-        row, col = ctx.rows.edge_index
+        bias, hidden, *saved = ctx.saved_tensors
+        arrays, wide = saved[:len(saved) // 2], saved[len(saved) // 2:]
+        num_modalities, _, H = hidden.size()
 
-        out = bias.new_empty(weight.size())
-        out_hidden = torch.empty_like(hidden)
-        out_bias = 2 * bias * grad.bias_bias
-        for m, x in enumerate(features):
-            w, g = weight[:, m], 2 * grad.sq_norm[m].view(-1, 1)
+        out = bias.new_empty(*bias.size(), H)
+        out_bias, out_hidden = torch.empty_like(bias), torch.empty_like(hidden)
+        for m, a in enumerate(arrays):
+            g = 2 * grad.sq_norm[m].view(-1, 1)
+            h, scaled = hidden[m].to(a.dtype), g * wide[m]
+            k = bias.new_zeros(a.size(1), H + 1)
+            k[:H, H] = grad.weight_bias[m]
+            k[H:-1, :H] = grad.weight_feat[m].t()
+            k[H:-1, H] = grad.bias_feat[m]
+            k[-1, :H] = grad.weight_bias[m]
+            k[-1, H] = 2 * grad.bias_bias[m]
             if ctx.direct:
-                scaled = (g * wide[m]).to(w.dtype)
-                out[:, m] = scaled.t() @ hidden[m].to(w.dtype)
-                out_hidden[m] = scaled @ w
+                scaled = scaled.to(a.dtype)
+                out_hidden[m] = scaled @ a[:, :H]
             else:
-                gram = hidden[m].t() @ (g * hidden[m])
-                out[:, m] = w @ gram.to(w.dtype)
-                out_hidden[m] = g * wide[m]
-            left = torch.cat([x, bias[:, m:m + 1]], dim=1)
-            right = torch.cat(
-                [grad.weight_feat[m], grad.weight_bias[m].view(-1, 1)], dim=1)
-            out[:, m].addmm_(left, right.t())
-            out_bias[:, m] += (w @ grad.weight_bias[m].to(w.dtype)) + \
-                x.to(bias.dtype) @ grad.bias_feat[m]
-        out.flatten(1).index_add_(0, col, grad.row_weight.flatten(1)[row])
-        out_bias.index_add_(0, col, grad.row_bias[row])
-        return out, out_bias, out_hidden, None, *[None] * len(features)
+                out_hidden[m] = scaled
+                k[:H, :H] = h.t() @ (g * hidden[m]).to(a.dtype)
+            product = a @ k.to(a.dtype)
+            out[:, m], out_bias[:, m] = product[:, :H], product[:, H]
+            if ctx.direct:
+                out[:, m] += scaled.t() @ h
+        ctx.rows.add_transposed_matmul(out.flatten(1),
+                                       grad.row_weight.flatten(1))
+        ctx.rows.add_transposed_matmul(out_bias, grad.row_bias)
+        return out, out_bias, out_hidden, None, *[None] * len(arrays)
 
 
 def item_products(weight: Tensor, bias: Tensor, hidden: Tensor,

@@ -72,7 +72,7 @@ class NoisyRows(NamedTuple):
             inside = (col >= start) & (col < end)
             row, col = row[inside], col[inside] - start
         x[row, col] += self.signal[row]
-        sq_norm = x.square().sum(dim=1)
+        sq_norm = torch.linalg.vector_norm(x, dim=1).square()
 
         if self.mask is not None:
             x = x * self.mask[:, start:end]

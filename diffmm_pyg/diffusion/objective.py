@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.item_products import item_products
+from diffmm_pyg.diffusion.softmax_rows import softmax_rows
 from diffmm_pyg.utils.chunked_loss import chunked_loss
 from diffmm_pyg.utils.sparse_rows import SparseRows
 
@@ -114,21 +115,16 @@ def multinomial_objective(
     and result are those of :meth:`gaussian_objective`.
     """
     weight, msi_weight = weight / rows.num_rows, msi_weight / rows.num_rows
-    count = rows.count.to(hidden.dtype)
+    feats = [x.to(hidden.dtype) for x in features]
     chunk_size = max(1, MAX_BLOCK_NUMEL // rows.num_cols)
 
     def nll_and_msi(m: int, start: int, end: int, h: Tensor, w: Tensor,
                     b: Tensor) -> Tensor:
-        chunk = rows.narrow(start, end)
-        n = count[start:end]
-        log_prob = torch.log_softmax(torch.addmm(b, h, w.t()), dim=1)
-        row, col = chunk.edge_index
-        nll = -(log_prob[row, col] * weight[start:end][row]).sum()
-        if msi_weight == 0:
-            return torch.stack([nll, torch.zeros_like(nll)])
-        predicted = n.view(-1, 1) * (log_prob.exp() @ features[m])
-        msi = (predicted - targets[m][start:end]).square().mean(dim=1)
-        return torch.stack([nll, msi_weight * msi.sum()])
+        nll, expected = softmax_rows(torch.addmm(b, h, w.t()),
+                                     rows.narrow(start, end), feats[m])
+        msi = (expected - targets[m][start:end]).square().mean(dim=1)
+        return torch.stack([(weight[start:end] * nll).sum(),
+                            msi_weight * msi.sum()])
 
     loss, parts = sum_over_modalities(nll_and_msi, hidden,
                                       denoiser.weight_out, denoiser.bias_out,
@@ -153,8 +149,10 @@ def sum_over_modalities(
         chunk_size (int): The number of rows of a chunk.
     """
     loss, parts = hidden.new_zeros(()), hidden.new_zeros(())
-    for m in range(hidden.size(1)):
-        value, part = chunked_loss(partial(fn, m), hidden[:, m], weight[:, m],
-                                   bias[:, m], chunk_size=chunk_size)
+    layers = zip(hidden.unbind(1), weight.unbind(1), bias.unbind(1),
+                 strict=True)
+    for m, layer in enumerate(layers):
+        value, part = chunked_loss(partial(fn, m), *layer,
+                                   chunk_size=chunk_size)
         loss, parts = loss + value, parts + part
     return loss, parts

@@ -1,6 +1,7 @@
 from typing import Any, Optional, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.utils.precision import to_matmul_dtype
@@ -8,8 +9,10 @@ from diffmm_pyg.utils.precision import to_matmul_dtype
 # The largest number of products that are in memory at a time; small enough
 # for the caches of a CPU, where most of the time goes into memory traffic:
 MAX_BLOCK_NUMEL = 2**20
-# A GPU wants larger pieces of work:
+# Matrix units want larger pieces of work, and so does a GPU:
+LOW_PRECISION_FACTOR = 4
 CUDA_FACTOR = 32
+ROW_MULTIPLE = 64
 # Exponents that are known not to exceed this need not be shifted:
 MAX_EXPONENT = 40.
 
@@ -22,21 +25,21 @@ class _WeightedLogSumExp(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, other: Tensor, weight: Tensor,
                 scale: float, bias: Optional[Tensor],
                 bound: Optional[float]) -> Tensor:
-        x_low, other_low = to_matmul_dtype(x), to_matmul_dtype(other)
+        num_rows, other_low = x.size(0), to_matmul_dtype(other)
+        chunk_size, pad = _chunk_size(num_rows, other_low)
+        x, weight = F.pad(x, (0, 0, 0, pad)), F.pad(weight, (0, pad))
+        x_low = x.to(other_low.dtype)
         grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
         grad_other = None
         if ctx.needs_input_grad[1]:
             grad_other = torch.zeros_like(other)
 
         total = x.new_zeros(())
-        max_numel = MAX_BLOCK_NUMEL * (CUDA_FACTOR if x.is_cuda else 1)
-        chunk_size = max(1, min(max_numel // other.size(0), x.size(0)))
         buffer = x_low.new_empty(chunk_size, other.size(0))
         for start in range(0, x.size(0), chunk_size):
             rows = slice(start, start + chunk_size)
-            part = x_low[rows]
-            prob = torch.mm(part * scale, other_low.t(),
-                            out=buffer[:part.size(0)])
+            prob = torch.mm(x_low[rows] * scale, other_low.t(),
+                            out=buffer[:x.size(0) - start])
             if bias is not None:
                 prob += bias
             shift = None
@@ -47,7 +50,9 @@ class _WeightedLogSumExp(torch.autograd.Function):
                 prob -= shift
             prob.exp_()
             # Where all biases are infinite, the sum is 0, as are the weights.
-            norm = prob.sum(dim=1, dtype=x.dtype)
+            # Summed in full precision and rounded once; to ask for the type
+            # of the result would cast all of `prob` first.
+            norm = prob.sum(dim=1).to(x.dtype)
             norm.clamp_(min=torch.finfo(norm.dtype).tiny)
             lse = norm.log()
             if shift is not None:
@@ -63,6 +68,7 @@ class _WeightedLogSumExp(torch.autograd.Function):
                     grad_other.addmm_(prob.t(), scaled)
                 else:
                     grad_other += prob.t() @ scaled
+        grad_x = None if grad_x is None else grad_x[:num_rows]
         ctx.save_for_backward(grad_x, grad_other)
         return total
 
@@ -70,6 +76,23 @@ class _WeightedLogSumExp(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         grads = [None if x is None else grad * x for x in ctx.saved_tensors]
         return *grads, None, None, None, None
+
+
+def _chunk_size(num_rows: int, other: Tensor) -> Tuple[int, int]:
+    # The number of rows of a chunk, and of zeros to add to the rows.
+    max_numel = MAX_BLOCK_NUMEL
+    if other.is_cuda:
+        max_numel *= CUDA_FACTOR
+    elif other.dtype.itemsize < 4:
+        max_numel *= LOW_PRECISION_FACTOR
+    size = max(1, min(max_numel // max(1, other.size(0)), num_rows))
+    if other.is_cuda or other.dtype.itemsize >= 4 or num_rows == 0:
+        return size, 0
+    # oneDNN compiles a kernel for every shape it has not met, which takes
+    # longer than to run it: let there be few.
+    num_chunks = -(-num_rows // size)
+    size = -(-num_rows // (num_chunks * ROW_MULTIPLE)) * ROW_MULTIPLE
+    return size, num_chunks * size - num_rows
 
 
 def weighted_logsumexp(

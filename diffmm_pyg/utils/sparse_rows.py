@@ -70,6 +70,16 @@ class SparseRows(NamedTuple):
         return F.embedding_bag(self.col, other, self.rowptr, mode='sum',
                                include_last_offset=True)
 
+    def add_transposed_matmul(self, out: Tensor, other: Tensor) -> None:
+        r"""Adds the product of the transposed matrix with a dense one
+        :obj:`[N, F]` to :obj:`out`, of shape :obj:`[num_cols, F]`.
+        """
+        # In small pieces, as large ones are slow to allocate.
+        size = max(1, 2**20 // max(1, other.size(1)))
+        for row, col in zip(self.row.split(size), self.col.split(size),
+                            strict=True):
+            out.index_add_(0, col, other[row])
+
     def to_dense(self, dtype: torch.dtype = torch.float) -> Tensor:
         r"""Returns the rows as a dense matrix :obj:`[N, num_cols]`; meant for
         batches.

@@ -139,19 +139,19 @@ def test_all_items_equal_exact(dtype, likelihood, normalize):
                            diffusion.named_parameters())
 
 
-def objective_inputs(num_rows, num_items, num_ones, seed):
+def objective_inputs(num_rows, num_items, num_ones, seed, num_modalities=2):
     r"""Rows of at most :obj:`num_ones` ones, and what else both take."""
-    g = generator(seed)
+    g, M = generator(seed), num_modalities
     edge_index = torch.stack([
         torch.arange(num_rows).repeat_interleave(num_ones),
         torch.randint(num_items, (num_rows * num_ones, ), generator=g),
     ])
     edge_index = edge_index[:, num_ones:]  # The first row is empty.
     rows = SparseRows.from_edge_index(edge_index, num_rows, num_items)
-    hidden = torch.randn(num_rows, 2, 5, generator=g)
-    return (random_diffusion(num_items, 2, seed).denoiser, hidden, rows,
-            list(torch.randn(2, num_items, 3, generator=g)),
-            list(torch.randn(2, num_rows, 3, generator=g)),
+    hidden = torch.randn(num_rows, M, 5, generator=g)
+    return (random_diffusion(num_items, M, seed).denoiser, hidden, rows,
+            list(torch.randn(M, num_items, 3, generator=g)),
+            list(torch.randn(M, num_rows, 3, generator=g)),
             torch.rand(num_rows, generator=g), 0.5)
 
 
@@ -182,10 +182,10 @@ def test_gaussian_is_unbiased(double):
 
 
 def test_multinomial_partition_is_unbiased(double):
-    args = objective_inputs(2, 7, num_ones=1, seed=0)
+    args = objective_inputs(2, 7, num_ones=1, seed=0, num_modalities=1)
     denoiser, hidden, rows, *rest = args
     rest[2:] = [torch.ones(1), 0.]
-    rows, hidden = rows.narrow(1, 2), hidden[1:, :1]  # A single one.
+    rows, hidden = rows.narrow(1, 2), hidden[1:]  # A single one.
     score = denoiser.weight_out[rows.col, 0] @ hidden[0, 0] + \
         denoiser.bias_out[rows.col, 0]
     exact = EXACT['multinomial'](denoiser, hidden, rows, *rest)

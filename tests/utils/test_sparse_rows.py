@@ -38,6 +38,9 @@ def test_equals_scipy(double, num_rows, num_cols, seed):
     weight = torch.randn(out.size(), generator=g)
     grad, = torch.autograd.grad((weight * out).sum(), other)
     assert_close(grad, dense.t() @ weight)
+    out = other.detach().clone()
+    rows.add_transposed_matmul(out, weight)
+    assert_close(out, other + dense.t() @ weight)
 
 
 def test_duplicates_count_once():
