@@ -108,11 +108,13 @@ def plot_seconds(result: Dict[str, Any], path: str) -> None:
         x = [j + (i - (len(names) - 1) / 2) * width for j in range(len(rows))]
         seconds = [row['seconds'][name] for row in rows.values()]
         bars = ax.bar(x, seconds, width, label=name.replace('_', ', '))
-        ax.bar_label(bars, fontsize=8, labels=[
-            f'{s:.2g} s' + ('' if i == 0 else f'\n{t / s:.1f}x')
-            for s, t in zip(seconds, (row['seconds']['textbook']
-                                      for row in rows.values()))
-        ])
+        labels = [f'{s:.{1 if s >= 1 else 2}f}' for s in seconds]
+        if i > 0:
+            times = [row['seconds']['textbook'] / row['seconds'][name]
+                     for row in rows.values()]
+            labels = [f'{label}\n{x:.1f}x'
+                      for label, x in zip(labels, times, strict=True)]
+        ax.bar_label(bars, labels, fontsize=8)
     ax.set_xticks(range(len(rows)), list(rows))
     ax.set_ylabel('seconds per epoch')
     ax.margins(y=0.15)
