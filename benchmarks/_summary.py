@@ -8,7 +8,7 @@ from _ranks import user_metrics
 from _significance import holm, paired_bootstrap
 from _store import Row, Store, load_arrays
 
-METRICS = ['recall', 'ndcg']
+METRICS = {'recall': 'Recall', 'ndcg': 'NDCG'}
 K = 20
 
 
@@ -87,6 +87,15 @@ class Result:
         return np.array([max(h, key=lambda row: row[keys[0]])[f'test/{name}']
                          for h in histories])
 
+    @property
+    def epochs(self) -> List[Tuple[int, int]]:
+        r"""The epoch that is kept, from 1, and the number of epochs, of every
+        seed.
+        """
+        histories = [[x['epoch'] for x in row['history']] for row in self.rows]
+        return [(history.index(row['best_epoch']) + 1, len(history))
+                for row, history in zip(self.rows, histories, strict=True)]
+
     def published(self, dataset: str, name: str) -> Optional[float]:
         values = self.entry.description.get('published', {})
         return values.get(dataset, {}).get(name)
@@ -111,7 +120,8 @@ class Summary(NamedTuple):
     Args:
         dataset (str): The dataset.
         sizes (Dict[str, int]): Its sizes.
-        results ([Result]): The models with a finished cell, by test recall.
+        results ([Result]): The models with a finished cell, by validation
+            recall, the best first.
         comparisons ([Comparison]): How they compare.
         missing (Dict[str, List[int]]): The seeds that have not run, by label.
         failed ([Row]): The cells that failed.
@@ -155,7 +165,7 @@ def summarize(plan: Plan, keys: List[str], dataset: str,
             missing.setdefault(cell.label, []).append(cell.seed)
     results = [Result(entry, mine[entry.label], store)
                for entry in plan.entries if entry.label in mine]
-    results.sort(key=lambda result: -result.mean(f'recall@{K}'))
+    results.sort(key=lambda result: -result.mean(f'recall@{K}', 'val'))
     bases = [_find(results, label) for label in plan.compare_with]
     comparisons = [Comparison(base, _compare(results, base))
                    for base in bases if base is not None]
@@ -165,9 +175,7 @@ def summarize(plan: Plan, keys: List[str], dataset: str,
 def _find(results: List[Result], label: str) -> Optional[Result]:
     if label != BEST_BASELINE:
         return next((x for x in results if x.label == label), None)
-    baselines = [x for x in results if not x.is_ours]
-    return max(baselines, default=None,
-               key=lambda result: result.mean(f'recall@{K}', 'val'))
+    return next((x for x in results if not x.is_ours), None)
 
 
 def _compare(results: List[Result],

@@ -35,7 +35,7 @@ def plot_curves(history: List[Dict[str, float]], best_epoch: int,
     for name in metrics:
         ranking.plot(epochs, [row[name] for row in history], label=name,
                      marker='.')
-    ranking.set(title='ranking', ylabel='recall, NDCG', ylim=(0, None))
+    ranking.set(title='accuracy', ylabel='recall, NDCG', ylim=(0, None))
     for axes in [*loss_axes, ranking]:
         axes.axvline(best_epoch, color='gray', linestyle=':', zorder=0,
                      label=f'epoch {best_epoch} is kept')

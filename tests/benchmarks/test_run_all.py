@@ -42,7 +42,8 @@ def plan(tmp_path):
 @pytest.fixture
 def no_pictures(monkeypatch):
     r"""They take most of the time."""
-    names = ['overview', 'cutoffs', 'cost', 'users', 'items']
+    names = ['overview', 'cutoffs', 'cost', 'users', 'items',
+             'differences to B', 'differences to C']
     monkeypatch.setattr(_report, 'draw_all',
                         lambda _: dict.fromkeys(names, (b'', '')))
 
@@ -104,7 +105,7 @@ def test_report_holds_every_model(plan, stub):
     text = (plan.out / 'report.html').read_text()
     for label in ['A &lt;1&gt;', 'B', 'C', 'Three &amp; more']:
         assert label in text
-    assert text.count('data:image/svg+xml;base64') == 6
+    assert text.count('data:image/svg+xml;base64') == 8
     assert 'src="http' not in text and '<script' not in text
     markdown = (plan.out / 'report.md').read_text()
     store = Store(plan.out)
@@ -114,7 +115,14 @@ def test_report_holds_every_model(plan, stub):
                  rows[1]['metrics']['test']['recall@20']) / 2**0.5
     assert f'{mean:.4f} ± {spread:.4f}' in markdown
     assert '0.2000' in markdown  # Chosen on the test split.
-    assert 'Compared with B' in markdown
+    val = {label: sum(r['metrics']['val']['recall@20']
+                      for r in store.rows().values() if r['label'] == label)
+           for label in LABELS}
+    order = [line.split(' | ')[0][2:] for line in markdown.splitlines()
+             if line.startswith('| ') and ' | 2 | ' in line]
+    assert order == sorted(LABELS, key=lambda label: -val[label])
+    assert markdown.count('*Picture, see [report.html](report.html): ') == 8
+    assert 'All are compared with B, which has' in markdown
     assert '### Differences to C' in markdown
 
 
