@@ -28,7 +28,7 @@ if behavior == 'meet':  # Ends when another one has begun.
     while len((out / 'calls').read_text().splitlines()) < 2:
         time.sleep(0.01)
 
-positives, = (out / 'data').iterdir()
+positives = min((out / 'data').iterdir())  # Equal for all modalities
 rng = np.random.default_rng([job['seed'], *map(ord, job['label'])])
 rank = rng.integers(60, size=load_file(positives)['user'].size)
 rank = np.where(rank > 50, 0, rank).astype(np.uint8)

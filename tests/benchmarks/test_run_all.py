@@ -34,7 +34,7 @@ def plan(tmp_path):
         return run_all.main(['--plan', str(path), '--out', str(out),
                              *options])
 
-    run.out = out
+    run.file, run.out = path, out
     run.calls = lambda: (out / 'calls').read_text().split('\n')[:-1]
     return run
 
@@ -139,6 +139,19 @@ def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
     assert capsys.readouterr().err == (
         "error: The plan has no model or dataset 'd'; choose among fake, "
         "A <1>, B, C\n")
+
+
+def test_models_of_other_modalities_are_compared(plan, stub, no_pictures):
+    stub()
+    content = json.loads(plan.file.read_text())
+    content['models'][2]['set']['modalities'] = ['image']
+    plan.file.write_text(json.dumps(content))
+    assert plan('--seeds', '1') == 0
+    assert len(list((plan.out / 'data').iterdir())) == 2
+    markdown = (plan.out / 'report.md').read_text()
+    row = next(x for x in markdown.splitlines() if x.startswith('| C | ')
+               and ' to ' in x)
+    assert row.count('|') == 10  # Differences, intervals and p-values
 
 
 def test_two_at_a_time_share_the_cores(plan, stub, no_pictures, monkeypatch):
