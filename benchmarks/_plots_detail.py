@@ -83,12 +83,13 @@ def _draw_table(summary: Summary, look: Dict[str, Look], groups: Groups,
     for i in range(len(labels)):
         for j, value in enumerate(x[i]):
             share = value / best[j]
+            is_best = np.isclose(share, 1)
             ax.add_patch(plt.Rectangle(
                 (at[j] - 0.5, i - 0.5), 1, 1, linewidth=1, edgecolor='white',
                 facecolor=plt.cm.YlGnBu(0.75 * share**2)))
             ax.text(at[j], i, f'{value:.3f}', ha='center', va='center',
                     color='white' if share > 0.88 else '#222',
-                    fontweight='bold' if share == 1 else 'normal')
+                    fontweight='bold' if is_best else 'normal')
     ax.set(xlim=(-0.5, at[-1] + 0.5), ylim=(len(labels) - 0.5, -0.5))
     ax.set_xticks(at, [f'{name}\n{n:,} {counted}' for name, n in
                        zip(groups.names, number, strict=True)])

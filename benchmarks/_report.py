@@ -72,6 +72,9 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
     ]
     if len(summary.results) > 0:
         out.append(Bullets(headlines(summary)))
+    out += [Text(f"The same as {x.label}, as they differ in nothing here: "
+                 f"{', '.join(x.labels[1:])}.")
+            for x in summary.results if len(x.labels) > 1]
     out += _report_gaps(summary)
     if len(summary.results) == 0:
         return out

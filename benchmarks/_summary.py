@@ -24,6 +24,7 @@ class Result:
         self.entry = entry
         self.rows = rows
         self.store = store
+        self.labels = [entry.label]  # And those of models that are the same.
 
     @property
     def label(self) -> str:
@@ -163,18 +164,30 @@ def summarize(plan: Plan, keys: List[str], dataset: str,
             failed.append({**rows[key], 'label': cell.label})
         else:
             missing.setdefault(cell.label, []).append(cell.seed)
-    results = [Result(entry, mine[entry.label], store)
-               for entry in plan.entries if entry.label in mine]
-    results.sort(key=lambda result: -result.mean(f'recall@{K}', 'val'))
+    results = _results(plan.entries, mine, store)
     bases = [_find(results, label) for label in plan.compare_with]
     comparisons = [Comparison(base, _compare(results, base))
                    for base in bases if base is not None]
     return Summary(dataset, sizes, results, comparisons, missing, failed)
 
 
+def _results(entries: List[Entry], rows: Dict[str, List[Row]],
+             store: Store) -> List[Result]:
+    out: Dict[Tuple[str, ...], Result] = {}
+    for entry in entries:
+        if entry.label in rows:
+            cells = tuple(row['key'] for row in rows[entry.label])
+            if cells in out:
+                out[cells].labels.append(entry.label)
+            else:
+                out[cells] = Result(entry, rows[entry.label], store)
+    return sorted(out.values(),
+                  key=lambda result: -result.mean(f'recall@{K}', 'val'))
+
+
 def _find(results: List[Result], label: str) -> Optional[Result]:
     if label != BEST_BASELINE:
-        return next((x for x in results if x.label == label), None)
+        return next((x for x in results if label in x.labels), None)
     return next((x for x in results if not x.is_ours), None)
 
 

@@ -43,7 +43,7 @@ def plan(tmp_path):
 def no_pictures(monkeypatch):
     r"""They take most of the time."""
     names = ['overview', 'cutoffs', 'cost', 'users', 'items',
-             'differences to B', 'differences to C']
+             *(f'differences to {label}' for label in LABELS)]
     monkeypatch.setattr(_report, 'draw_all',
                         lambda _: dict.fromkeys(names, (b'', '')))
 
@@ -78,6 +78,15 @@ def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,
     assert 'the reason' not in (plan.out / 'report.html').read_text()
     assert plan() == 0
     assert len(plan.calls()) == 8
+
+
+def test_nothing_succeeds(plan, stub, capsys):
+    stub(**{'A <1>-0': 'fail', 'B-0': 'crash', 'C-0': 'fail'})
+    assert plan('--seeds', '1', '--jobs', '2') == 1
+    assert capsys.readouterr().out.count('\nFAILED: fake, ') == 3
+    markdown = (plan.out / 'report.md').read_text()
+    assert markdown.count('| 0 | RuntimeError: the reason |') == 2
+    assert '### Accuracy' not in markdown
 
 
 def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
@@ -139,6 +148,20 @@ def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
     assert capsys.readouterr().err == (
         "error: The plan has no model or dataset 'd'; choose among fake, "
         "A <1>, B, C\n")
+
+
+def test_models_that_are_the_same_are_told_once(plan, stub, no_pictures):
+    stub()
+    content = json.loads(plan.file.read_text())
+    content['models'][2]['set'] = content['models'][0]['set']
+    plan.file.write_text(json.dumps(content))
+    assert plan('--seeds', '1') == 0
+    assert plan.calls() == ['A <1>-0', 'B-0']
+    markdown = (plan.out / 'report.md').read_text()
+    assert ('The same as A <1>, as they differ in nothing here: C.'
+            in markdown)
+    assert '| C |' not in markdown
+    assert '### Differences to A <1>' in markdown  # The plan calls it C.
 
 
 def test_models_of_other_modalities_are_compared(plan, stub, no_pictures):
