@@ -176,8 +176,8 @@ def report_origin(summaries: List[Summary], command: str) -> List[Block]:
         ]),
     ]
     for summary in summaries:
-        out += [Data(f'Hyper-parameters of {result.label} on '
-                     f'{summary.dataset}', result.rows[0]['config'])
+        out += [Data(f'{TITLES[summary.dataset]}: hyper-parameters of '
+                     f'{result.label}', result.rows[0]['config'])
                 for result in summary.results]
     return out
 
