@@ -27,6 +27,9 @@ FAKE: Dict[str, Any] = {
 # What their users can get hold of, for lack of text features:
 MODALITIES: Dict[str, Optional[List[str]]] = {'tiktok': ['image', 'audio']}
 NAMES = ['fake', *PUBLISHED]
+# What reports call them:
+TITLES = {'fake': 'Generated data', 'tiktok': 'TikTok', 'baby': 'Amazon Baby',
+          'sports': 'Amazon Sports'}
 
 
 def check_dataset(name: str, folder: Optional[str]) -> None:

@@ -22,10 +22,13 @@ class Bullets(NamedTuple):
 
 
 class Table(NamedTuple):
-    r"""A table, whose cells are plain text; strong rows stand out."""
+    r"""A table, whose cells are plain text; strong rows stand out, and the
+    note below says why.
+    """
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     strong: Sequence[int] = ()
+    note: str = ''
 
 
 class Figure(NamedTuple):
@@ -56,7 +59,7 @@ th { border-bottom: 2px solid #888; vertical-align: bottom;
 th:first-child, td:first-child { text-align: left }
 tr.strong td { font-weight: 600; background: #fdf1ec }
 figure { margin: 1.5em 0 } figure img { max-width: 100%; height: auto }
-figcaption { color: #555; font-size: 14px }
+figcaption, .note { color: #555; font-size: 14px }
 pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 13px }
 '''
 
@@ -87,8 +90,9 @@ def _html(block: Block) -> str:
                 ' class="strong"' * (i in block.strong),
                 ''.join(f'<td>{escape(x)}</td>' for x in row))
             for i, row in enumerate(block.rows))
+        note = f'<p class="note">{escape(block.note)}</p>' * bool(block.note)
         return (f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-                f'<tbody>\n{rows}</tbody></table></div>')
+                f'<tbody>\n{rows}</tbody></table>{note}</div>')
     if isinstance(block, Figure):
         data = base64.b64encode(block.svg).decode()
         text = escape(block.text, quote=True)
@@ -99,14 +103,16 @@ def _html(block: Block) -> str:
             f'<pre>{values}</pre></details>')
 
 
-def to_markdown(blocks: List[Block]) -> str:
-    r"""Writes a document as Markdown, without its pictures."""
-    parts = [_markdown(block) for block in blocks
-             if not isinstance(block, Figure)]
-    return '\n\n'.join(parts) + '\n'
+def to_markdown(blocks: List[Block], pictures: str) -> str:
+    r"""Writes a document as Markdown, which names the file that holds the
+    pictures.
+    """
+    return '\n\n'.join(_markdown(x, pictures) for x in blocks) + '\n'
 
 
-def _markdown(block: Block) -> str:
+def _markdown(block: Block, pictures: str) -> str:
+    if isinstance(block, Figure):
+        return f'*Picture, see [{pictures}]({pictures}): {block.text}*'
     if isinstance(block, Heading):
         return '#' * block.level + ' ' + block.text
     if isinstance(block, Text):
@@ -118,7 +124,8 @@ def _markdown(block: Block) -> str:
                 for i, row in enumerate(block.rows)]
         rule = ['---', *['---:'] * (len(block.header) - 1)]
         return '\n'.join('| ' + ' | '.join(x.replace('|', '\\|') for x in row)
-                         + ' |' for row in [block.header, rule, *rows])
+                         + ' |' for row in [block.header, rule, *rows]) + (
+            f'\n\n{block.note}' if block.note else '')
     assert isinstance(block, Data)
     values = json.dumps(block.values)
     return f'{block.title}:\n\n```json\n{values}\n```'

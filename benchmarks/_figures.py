@@ -8,19 +8,42 @@ from scipy.optimize import isotonic_regression
 
 from diffmm_pyg.errors import MissingExtraError
 
-OURS = ['#c62828', '#ef6c00', '#ad1457', '#f9a825']
+OURS = ['#c62828', '#e65100', '#ad1457', '#6a1b9a']
 YARDSTICK = '#0d47a1'
-OTHERS = ['#5b8c5a', '#8d6e63', '#7e57c2', '#26a69a', '#78909c', '#9e9d24',
-          '#c2779e', '#5c9bd1', '#b0894f', '#6d6d6d']
+# Their numbers have no common factor: 280 models look different, and
+# neighbours do in all respects.
+OTHERS = ['#3b7d3a', '#8d5a3c', '#5e6fb5', '#00897b', '#6d7278', '#8a8312',
+          '#b0628f', '#3f8fb0']
+MARKERS = ['s', '^', 'D', 'v', 'P', 'X', 'o']
+STYLES = ['-', '--', ':', '-.', (0, (6, 1, 1, 1, 1, 1))]
 TEXT = 10
 
 
 class Look(NamedTuple):
     r"""How a model looks, the same in all pictures."""
     color: str
-    width: float
-    style: str
-    order: int
+    marker: str
+    style: Any
+    stands_out: bool = False
+
+    @property
+    def width(self) -> float:
+        return 2.6 if self.stands_out else 1.2
+
+    @property
+    def size(self) -> float:
+        large = 15 if self.marker == '*' else 9
+        return large if self.stands_out else 6
+
+    @property
+    def order(self) -> int:
+        return 4 if self.stands_out else 2
+
+    @property
+    def text(self) -> Dict[str, str]:
+        r"""How its name is written."""
+        return {'color': self.color,
+                'fontweight': 'bold' if self.stands_out else 'normal'}
 
 
 def import_pyplot() -> Any:
@@ -45,19 +68,20 @@ def import_pyplot() -> Any:
 
 
 def looks(summary: Summary) -> Dict[str, Look]:
-    r"""Returns how every model looks: ours and the yardstick stand out."""
-    out = {}
+    r"""Returns how every model looks, no two alike: ours and the yardstick
+    stand out.
+    """
     labels = sorted(result.label for result in summary.results
                     if not stands_out(summary, result))
-    for i, label in enumerate(labels):
-        style = ['-', '--', ':'][i // len(OTHERS) % 3]
-        out[label] = Look(OTHERS[i % len(OTHERS)], 1.2, style, 2)
+    out = {label: Look(OTHERS[i % len(OTHERS)], MARKERS[i % len(MARKERS)],
+                       STYLES[i % len(STYLES)])
+           for i, label in enumerate(labels)}
     ours = [x for x in summary.results if stands_out(summary, x)
             and x is not summary.yardstick]
-    for i, result in enumerate(ours):
-        out[result.label] = Look(OURS[i], 2.6, '-', 4)
+    for result, color in zip(ours, OURS, strict=False):
+        out[result.label] = Look(color, '*', '-', True)
     if summary.yardstick is not None:
-        out[summary.yardstick.label] = Look(YARDSTICK, 2.6, '-', 3)
+        out[summary.yardstick.label] = Look(YARDSTICK, 'o', '-', True)
     return out
 
 
@@ -111,8 +135,7 @@ def label_ends(ax: Any, ends: List[Tuple[float, str, Look]]) -> None:
         ax.plot([1., 1.03], [y, new], transform=ax.transAxes, clip_on=False,
                 color=look.color, linewidth=0.7)
         ax.text(1.04, new, label, transform=ax.transAxes, va='center',
-                color=look.color, fontsize=TEXT - 1,
-                fontweight='bold' if look.width > 2 else 'normal')
+                fontsize=TEXT - 1, **look.text)
 
 
 def label_points(ax: Any, points: List[Tuple[float, float, str, Look]],
@@ -133,8 +156,7 @@ def label_points(ax: Any, points: List[Tuple[float, float, str, Look]],
         x, y, label, look = points[i]
         text = ax.annotate(
             label, (x, y), (0, 0), textcoords='offset points',
-            va='center', ha='center', color=look.color, fontsize=TEXT - 1,
-            fontweight='bold' if look.width > 2 else 'normal', zorder=5,
+            va='center', ha='center', fontsize=TEXT - 1, zorder=5, **look.text,
             arrowprops=dict(arrowstyle='-', color=look.color, linewidth=0.6,
                             shrinkA=0, shrinkB=4))
         box = text.get_window_extent()

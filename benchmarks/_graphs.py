@@ -11,15 +11,17 @@ PREFIX, SUFFIX = 'denoised_', '.edge_index'
 
 
 def describe_graphs(run: Run) -> Dict[str, Dict[str, Any]]:
-    r"""Returns, for every modality: the number of :obj:`edges` and of
-    distinct :obj:`items`, the :obj:`known` share of edges that are training
-    edges, the recall of the validation edges, :obj:`val_recall`, and the
-    :obj:`overlap` with the graphs of other modalities, which is the size of
-    the intersection over that of the union, averaged over them.
+    r"""Returns, for every modality whose graph has edges: the number of
+    :obj:`edges` and of distinct :obj:`items`, the :obj:`known` share of edges
+    that are training edges, the recall of the validation edges,
+    :obj:`val_recall`, and the :obj:`overlap` with the graphs of other
+    modalities, which is the size of the intersection over that of the union,
+    averaged over them.
     """
     edges = {name[len(PREFIX):-len(SUFFIX)]: _numbers(edge_index, run)
              for name, edge_index in run.graphs.items()
-             if name.startswith(PREFIX) and name.endswith(SUFFIX)}
+             if name.startswith(PREFIX) and name.endswith(SUFFIX)
+             and edge_index.numel() > 0}
     observed = _numbers(run.graphs['observed'], run)
     overlaps: Dict[str, list] = {m: [] for m in edges}
     for a, b in combinations(edges, 2):

@@ -135,6 +135,9 @@ def _to_entry(item: Any, common: Dict[str, Any]) -> Entry:
         raise ConfigError(f"A model of a plan has 'base', 'label' and 'set', "
                           f"but no '{unknown.pop()}'")
     description = load_description(item['base'])
+    if 'set' in item:
+        # What was published is not about a variant:
+        description.pop('published', None)
     return Entry(item.get('label', description['title']), item['base'],
                  override(description, {**common, **item.get('set', {})}))
 

@@ -1,7 +1,8 @@
 r"""The pictures of the report."""
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
+from _datasets import TITLES
 from _figures import (
     Look,
     import_pyplot,
@@ -12,11 +13,11 @@ from _figures import (
 )
 from _plots_detail import draw_curves, draw_groups
 from _report_tables import KS
-from _significance import standard_error
-from _summary import K, Result, Summary
+from _significance import LEVEL, standard_error, verdict
+from _summary import METRICS, Comparison, K, Result, Summary
 
 Drawn = Tuple[bytes, str]
-TITLES = {'recall': f'Recall@{K}', 'ndcg': f'NDCG@{K}'}
+VERDICTS = {'better': '#1b7837', 'worse': '#b2182b', 'not told apart': '#777'}
 
 
 def draw_all(summary: Summary) -> Dict[str, Drawn]:
@@ -27,6 +28,8 @@ def draw_all(summary: Summary) -> Dict[str, Drawn]:
         'cutoffs': draw_cutoffs(summary, look),
         'cost': draw_cost(summary, look),
         **draw_groups(summary, look),
+        **{f'differences to {x.base.label}':
+           draw_differences(summary, x, look) for x in summary.comparisons},
     }
     curves = draw_curves(summary, look)
     return out if curves is None else {**out, 'curves': curves}
@@ -41,31 +44,33 @@ def draw_overview(summary: Summary, look: Dict[str, Look]) -> Drawn:
     fig, axs = plt.subplots(
         1, 2, figsize=(12, 1.9 + 0.33 * len(results)), sharey=True,
         layout='constrained')
-    for ax, (name, title) in zip(axs, TITLES.items(), strict=True):
+    for ax, (name, title) in zip(axs, METRICS.items(), strict=True):
         for i, result in enumerate(results):
             _draw_model(ax, i, result, summary, name, look[result.label])
         if summary.yardstick is not None:
             ax.axvline(summary.yardstick.mean(f'{name}@{K}'), zorder=0,
                        color=look[summary.yardstick.label].color,
                        linestyle=':', linewidth=1)
-        ax.set(title=f'{title} on the test split (right is better)',
+        ax.set(title=f'{title}@{K} on the test split (right is better)',
                xlim=(0, None), ylim=(len(results) - 0.5, -0.5))
         ax.grid(axis='x', alpha=0.3)
         ax.tick_params(left=False)
-    axs[0].set_yticks(range(len(results)), [x.label for x in results])
-    for text, result in zip(axs[0].get_yticklabels(), results, strict=True):
-        text.set_color(look[result.label].color)
-        text.set_fontweight('bold' if look[result.label].width > 2
-                            else 'normal')
+    _name_rows(axs[0], results, look)
     _add_legend(fig, axs[0], summary)
-    fig.suptitle(f'Which model recommends best on {summary.dataset}?',
-                 x=0.01, ha='left')
+    fig.suptitle(f'{TITLES[summary.dataset]}: which model recommends best? '
+                 f'(The best on validation first)', x=0.01, ha='left')
     return to_svg(fig), (
         'Accuracy of every model on the test split: the mean over seeds '
         '(point and number), the standard deviation over seeds (thick bar), '
         'and the 95% interval over users (thin bar). The dotted line is ' +
         (summary.yardstick.label if summary.yardstick else 'nothing') +
         ', with which the others are compared.')
+
+
+def _name_rows(ax: Any, results: List[Result], look: Dict[str, Look]) -> None:
+    ax.set_yticks(range(len(results)), [x.label for x in results])
+    for text, result in zip(ax.get_yticklabels(), results, strict=True):
+        text.set(**look[result.label].text)
 
 
 def _draw_model(ax: Any, i: int, result: Result, summary: Summary, name: str,
@@ -112,6 +117,43 @@ def _add_legend(fig: Any, ax: Any, summary: Summary) -> None:
                ncols=len(handles), frameon=False)
 
 
+def draw_differences(summary: Summary, comparison: Comparison,
+                     look: Dict[str, Look]) -> Drawn:
+    r"""Draws how much every model differs from one, and whether that may be
+    chance.
+    """
+    plt = import_pyplot()
+    base = comparison.base
+    results = [x for x in summary.results if x is not base]
+    fig, axs = plt.subplots(1, 2, figsize=(12, 1.9 + 0.3 * len(results)),
+                            sharey=True, layout='constrained')
+    for ax, (name, title) in zip(axs, METRICS.items(), strict=True):
+        for i, result in enumerate(results):
+            mean, low, high, p = comparison.values[name][result.label]
+            ax.plot([low, high], [i, i], linewidth=1.6,
+                    color=VERDICTS[verdict(mean, p)])
+            ax.plot(mean, i, **_verdict_marker(verdict(mean, p)))
+        ax.axvline(0, color=look[base.label].color, linewidth=1.2, zorder=0)
+        ax.set(title=f'{title}@{K}: difference to {base.label}',
+               ylim=(len(results) - 0.5, -0.5))
+        ax.grid(axis='x', alpha=0.3)
+        ax.tick_params(left=False)
+    _name_rows(axs[0], results, look)
+    for text in VERDICTS:
+        axs[0].plot([], [], label=text, **_verdict_marker(text))
+    fig.legend(loc='outside lower center', ncols=len(VERDICTS), frameon=False)
+    return to_svg(fig), (
+        f'Difference of every model to {base.label} on the test split, with '
+        f'its 95% interval over users. Hollow: at a level of {LEVEL} and '
+        f'after correction for the number of models, it may be chance.')
+
+
+def _verdict_marker(text: str) -> Dict[str, Any]:
+    return dict(marker='o', markersize=7, linestyle='none',
+                color=VERDICTS[text],
+                fillstyle='none' if text == 'not told apart' else 'full')
+
+
 def draw_cost(summary: Summary, look: Dict[str, Look]) -> Drawn:
     r"""Draws accuracy over training time."""
     plt = import_pyplot()
@@ -122,8 +164,8 @@ def draw_cost(summary: Summary, look: Dict[str, Look]) -> Drawn:
         own = look[result.label]
         x, y = seconds.mean(), result.mean(f'recall@{K}')
         ax.errorbar(x, y, np.nan_to_num(result.deviation(f'recall@{K}')),
-                    fmt='o', color=own.color, zorder=own.order,
-                    markersize=10 if own.width > 2 else 6)
+                    fmt=own.marker, color=own.color, zorder=own.order,
+                    markersize=own.size)
         points.append((x, y, result.label, own))
     ax.set(xscale='log', xlabel='training time per seed (log scale)',
            ylabel=f'test Recall@{K}')
@@ -134,7 +176,8 @@ def draw_cost(summary: Summary, look: Dict[str, Look]) -> Drawn:
                  '(bars: deviation over seeds)')
     label_points(ax, points)
     return to_svg(fig), (f'Test Recall@{K} over the time that one training '
-                         f'takes, validation after every epoch included.')
+                         f'takes, validation after every epoch included. '
+                         f'{_emphasis(summary, look)}')
 
 
 def _time_axis(ax: Any) -> None:
@@ -166,8 +209,9 @@ def draw_cutoffs(summary: Summary, look: Dict[str, Look]) -> Drawn:
                 other = np.array([base.mean(f'recall@{k}') for k in ks])
                 y = 100 * (y / np.maximum(other, 1e-9) - 1)
             own = look[result.label]
-            ax.plot(ks, y, own.style, color=own.color, linewidth=own.width,
-                    zorder=own.order, marker='o', markersize=4)
+            ax.plot(ks, y, linestyle=own.style, color=own.color,
+                    linewidth=own.width, zorder=own.order, marker=own.marker,
+                    markersize=own.size)
             ends.append((y[-1], result.label, own))
         ax.set(xscale='log', xlabel='number of recommendations K',
                xlim=(ks[0] * 0.92, ks[-1] * 1.02))
@@ -180,4 +224,15 @@ def draw_cutoffs(summary: Summary, look: Dict[str, Look]) -> Drawn:
     axs[1].set(ylabel=f'difference to {base.label} in %',
                title=f'The same, compared with {base.label}')
     return to_svg(fig), (f'Recall on the test split for K = '
-                         f'{", ".join(map(str, ks))}, means over seeds.')
+                         f'{", ".join(map(str, ks))}, means over seeds. '
+                         f'{_emphasis(summary, look)}')
+
+
+def _emphasis(summary: Summary, look: Dict[str, Look]) -> str:
+    parts = []
+    if any(x.marker == '*' for x in look.values()):
+        parts.append('Stars: our models.')
+    if summary.yardstick is not None:
+        parts.append(f'Blue: {summary.yardstick.label}, with which the others '
+                     f'are compared.')
+    return ' '.join(parts)

@@ -7,6 +7,7 @@ from _summary import K, Summary
 
 Drawn = Tuple[bytes, str]
 NUM_GROUPS = 5
+COLD = 'none (cold)'
 
 
 class Groups(NamedTuple):
@@ -33,7 +34,7 @@ def group_by(degree: np.ndarray, num_groups: int = NUM_GROUPS) -> Groups:
     names = []
     for i in range(index.max() + 1):
         low, high = degree[index == i].min(), degree[index == i].max()
-        names.append('none' if high == 0 else str(low) if low == high else
+        names.append(COLD if high == 0 else str(low) if low == high else
                      f'{low} to {high}')
     return Groups(index, names)
 
@@ -73,8 +74,8 @@ def _draw_table(summary: Summary, look: Dict[str, Look], groups: Groups,
     x = np.stack([np.bincount(groups.index, values[label]) / number
                   for label in labels])
     # A gap between those that training knows nothing of, and the others:
-    at = np.arange(len(number)) + 0.25 * (groups.names[0] == 'none')
-    if groups.names[0] == 'none':
+    at = np.arange(len(number)) + 0.25 * (groups.names[0] == COLD)
+    if groups.names[0] == COLD:
         at[0] = 0
     fig, ax = plt.subplots(figsize=(2.6 + 1.5 * len(number),
                                     1.2 + 0.33 * len(labels)))
@@ -82,20 +83,20 @@ def _draw_table(summary: Summary, look: Dict[str, Look], groups: Groups,
     for i in range(len(labels)):
         for j, value in enumerate(x[i]):
             share = value / best[j]
+            is_best = np.isclose(share, 1)
             ax.add_patch(plt.Rectangle(
                 (at[j] - 0.5, i - 0.5), 1, 1, linewidth=1, edgecolor='white',
                 facecolor=plt.cm.YlGnBu(0.75 * share**2)))
             ax.text(at[j], i, f'{value:.3f}', ha='center', va='center',
                     color='white' if share > 0.88 else '#222',
-                    fontweight='bold' if share == 1 else 'normal')
+                    fontweight='bold' if is_best else 'normal')
     ax.set(xlim=(-0.5, at[-1] + 0.5), ylim=(len(labels) - 0.5, -0.5))
     ax.set_xticks(at, [f'{name}\n{n:,} {counted}' for name, n in
                        zip(groups.names, number, strict=True)])
     ax.set_yticks(range(len(labels)), labels)
     for tick in ax.get_yticklabels():
         own = look[tick.get_text()]
-        tick.set(color=own.color,
-                 fontweight='bold' if own.width > 2 else 'normal')
+        tick.set(**own.text)
     ax.tick_params(length=0)
     ax.xaxis.tick_top()
     for side in ax.spines.values():
@@ -122,14 +123,13 @@ def draw_curves(summary: Summary, look: Dict[str, Look]) -> Optional[Drawn]:
                             layout='constrained')
     for ax, result in zip(axs.flat, learned, strict=False):
         own = look[result.label]
-        for row in result.rows:
+        for row, (kept, number) in zip(result.rows, result.epochs,
+                                       strict=True):
             y = [epoch[key] for epoch in row['history']]
-            ax.plot(range(1, len(y) + 1), y, color=own.color, linewidth=1)
-            best = row['best_epoch']
-            ax.plot(best + 1, y[best], 'o', color=own.color, markersize=5)
+            ax.plot(range(1, number + 1), y, color=own.color, linewidth=1)
+            ax.plot(kept, y[kept - 1], 'o', color=own.color, markersize=5)
         _draw_yardstick(ax, summary, look)
-        ax.set_title(result.label, color=own.color,
-                     fontweight='bold' if own.width > 2 else 'normal')
+        ax.set_title(result.label, **own.text)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)
     axs[0, 0].set_ylim(0, None)  # Of all, now that all is drawn.

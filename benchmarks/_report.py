@@ -2,6 +2,7 @@ r"""Writes the report of a plan."""
 from typing import Any, Dict, List
 
 import numpy as np
+from _datasets import TITLES
 from _document import (
     Block,
     Bullets,
@@ -13,6 +14,7 @@ from _document import (
     to_html,
     to_markdown,
 )
+from _headlines import headlines
 from _plan import Plan
 from _plots import draw_all
 from _report_tables import (
@@ -20,13 +22,13 @@ from _report_tables import (
     cost_table,
     cutoff_table,
     graph_table,
-    number,
     selection_table,
     significance_table,
 )
+from _runner import clock
 from _significance import NUM_RESAMPLES
 from _store import Store
-from _summary import METRICS, Comparison, K, Result, Summary, summarize
+from _summary import Summary, summarize
 
 from diffmm_pyg.utils.atomic import atomic_path
 
@@ -51,7 +53,7 @@ def write_report(plan: Plan, keys: List[str], facts: Dict[Any, Any],
         blocks += report_dataset(plan, summary)
     blocks += report_origin(summaries, command)
     for suffix, text in [('html', to_html(plan.title, blocks)),
-                         ('md', to_markdown(blocks))]:
+                         ('md', to_markdown(blocks, f'{name}.html'))]:
         with atomic_path(str(store.folder / f'{name}.{suffix}')) as path:
             with open(path, 'w', encoding='utf-8') as f:
                 f.write(text)
@@ -61,7 +63,7 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
     r"""Returns what there is to say of a dataset."""
     sizes = summary.sizes
     out: List[Block] = [
-        Heading(2, f'Dataset {summary.dataset}'),
+        Heading(2, TITLES[summary.dataset]),
         Text(f"{sizes['users']:,} users, {sizes['items']:,} items, "
              f"{sizes['train']:,} training, {sizes['val']:,} validation and "
              f"{sizes['test']:,} test interactions. All items are ranked for "
@@ -70,6 +72,9 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
     ]
     if len(summary.results) > 0:
         out.append(Bullets(headlines(summary)))
+    out += [Text(f"The same as {x.label}, as they differ in nothing here: "
+                 f"{', '.join(x.labels[1:])}.")
+            for x in summary.results if len(x.labels) > 1]
     out += _report_gaps(summary)
     if len(summary.results) == 0:
         return out
@@ -86,7 +91,8 @@ def _report_results(summary: Summary) -> List[Block]:
              'the best validation recall. The standard error is that of the '
              'mean over users, each with the mean of the own seeds: it is '
              'how far another draw of test users might be off, the deviation '
-             'how far another seed.'),
+             'how far another seed. Tables and pictures are in the order of '
+             'validation recall: nothing is chosen on the test split.'),
         accuracy_table(summary),
     ]
     for comparison in summary.comparisons:
@@ -97,6 +103,7 @@ def _report_results(summary: Summary) -> List[Block]:
                  f'p-values corrected by Holm for all models of the table, '
                  f'separately for each metric. That seeds differ is not part '
                  f'of these intervals: see the deviations above.'),
+            figures[f'differences to {comparison.base.label}'],
             significance_table(summary, comparison),
         ]
     selection = selection_table(summary)
@@ -130,43 +137,6 @@ def _report_results(summary: Summary) -> List[Block]:
     return out
 
 
-def headlines(summary: Summary) -> List[str]:
-    r"""Returns the outcome in sentences."""
-    best = max(summary.results,
-               key=lambda result: result.mean(f'recall@{K}', 'val'))
-    out = [f"Best on validation: {best.label}, with test "
-           f"{_both(best)}."]
-    if len(summary.comparisons) == 0:
-        return out
-    comparison = summary.comparisons[0]
-    base = comparison.base
-    kind = 'Compared with' if base.is_ours else 'Best baseline by validation:'
-    out.append(f'{kind} {base.label}, {_both(base)}.')
-    for result in summary.results:
-        if result.is_ours and result is not base:
-            parts = [_verdict(comparison, result.label, name)
-                     for name in METRICS]
-            out.append(f"{result.label}: {'; '.join(parts)}.")
-    return out
-
-
-def _both(result: Result) -> str:
-    return (f"Recall@{K} {number(result.mean(f'recall@{K}'))} and NDCG@{K} "
-            f"{number(result.mean(f'ndcg@{K}'))}")
-
-
-def _verdict(comparison: Comparison, label: str, name: str) -> str:
-    mean, _, _, p = comparison.values[name][label]
-    title = {'recall': 'Recall', 'ndcg': 'NDCG'}[name]
-    whole = comparison.base.mean(f'{name}@{K}')
-    percent = 100 * abs(mean) / whole if whole > 0 else float('nan')
-    side = 'above' if mean > 0 else 'below'
-    sure = ('p < 0.001' if p < 0.001 else f'p = {p:.3f}' if p < 0.05 else
-            f'not to be told apart, p = {p:.2f}')
-    return (f'{title}@{K} {percent:.1f}% {side} {comparison.base.label} '
-            f'({sure})')
-
-
 def _report_gaps(summary: Summary) -> List[Block]:
     out: List[Block] = []
     if len(summary.failed) > 0:
@@ -198,15 +168,16 @@ def report_origin(summaries: List[Summary], command: str) -> List[Block]:
         Heading(2, 'Where this comes from'),
         Bullets([
             f'Command: {command}',
-            f'{len(rows)} cells, {seconds / 3600:.2f} hours of processes',
+            f"{count(len(rows), 'training')}, which took {clock(seconds)} "
+            f"one after the other",
             *[f'Machine: {x}' for x in sorted(machines)],
             *[f'Versions: {x}' for x in sorted(versions)],
             *[f'Revision: {x}' for x in sorted(revisions)],
         ]),
     ]
     for summary in summaries:
-        out += [Data(f'Hyper-parameters of {result.label} on '
-                     f'{summary.dataset}', result.rows[0]['config'])
+        out += [Data(f'{TITLES[summary.dataset]}: hyper-parameters of '
+                     f'{result.label}', result.rows[0]['config'])
                 for result in summary.results]
     return out
 
@@ -215,6 +186,13 @@ def _machine(row: Dict[str, Any]) -> str:
     machine = row['machine']
     gpu = f", {machine['gpu']}" if 'gpu' in machine else ''
     memory = np.round(machine['memory_bytes'] / 2**30)
-    return (f"{machine['cpu']}, {machine['cores']} cores, {memory:.0f} GiB"
-            f"{gpu}; {machine['threads']} threads per process, "
-            f"{row['jobs']} processes at a time")
+    return (f"{machine['cpu']}, {count(machine['cores'], 'core')}, "
+            f"{memory:.0f} GiB"
+            f"{gpu}; {count(machine['threads'], 'thread')} per process, "
+            f"{count(row['jobs'], 'process')} at a time")
+
+
+def count(number: int, noun: str) -> str:
+    r"""Returns a number of things as people write it."""
+    plural = noun + ('es' if noun.endswith('s') else 's')
+    return f'{number:,} {noun if number == 1 else plural}'

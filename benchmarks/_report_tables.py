@@ -9,7 +9,6 @@ from _runner import clock
 from _significance import standard_error
 from _summary import METRICS, Comparison, K, Result, Summary
 
-NAMES = {'recall': 'Recall', 'ndcg': 'NDCG'}
 KS = [5, 10, K, DEPTH]
 
 
@@ -22,19 +21,24 @@ def _spread(mean: float, deviation: float) -> str:
                            f' ± {deviation:.4f}')
 
 
-def _p(value: float) -> str:
-    return '< 0.001' if value < 0.001 else f'{value:.3f}'
+def p_value(value: float) -> str:
+    return f'{value:.4f}' if value < 0.001 else f'{value:.3f}'
 
 
-def _ours(results: List[Result]) -> List[int]:
-    return [i for i, result in enumerate(results) if result.is_ours]
+def _table(header: List[str], rows: List[List[str]],
+           results: List[Result]) -> Table:
+    # A row per model, where ours among others are bold:
+    ours = [i for i, result in enumerate(results) if result.is_ours]
+    if len(ours) in [0, len(results)]:
+        return Table(header, rows)
+    return Table(header, rows, ours, 'Bold: our models.')
 
 
 def accuracy_table(summary: Summary) -> Table:
     r"""Means, deviations over seeds, and standard errors over users."""
     header = ['Model', 'Seeds', f'Recall@{K} val']
     for name in METRICS:
-        header += [f'{NAMES[name]}@{K} test', 'standard error']
+        header += [f'{METRICS[name]}@{K} test', 'standard error']
     rows = []
     for result in summary.results:
         key = f'recall@{K}'
@@ -45,7 +49,7 @@ def accuracy_table(summary: Summary) -> Table:
             row += [_spread(result.mean(key), result.deviation(key)),
                     number(standard_error(result.users[name]))]
         rows.append(row)
-    return Table(header, rows, _ours(summary.results))
+    return _table(header, rows, summary.results)
 
 
 def significance_table(summary: Summary, comparison: Comparison) -> Table:
@@ -53,7 +57,7 @@ def significance_table(summary: Summary, comparison: Comparison) -> Table:
     base = comparison.base
     header = ['Model']
     for name in METRICS:
-        header += [f'{NAMES[name]}@{K}, difference', 'in %', '95% interval',
+        header += [f'{METRICS[name]}@{K}, difference', 'in %', '95% interval',
                    'p (Holm)']
     rows = []
     for result in summary.results:
@@ -66,9 +70,9 @@ def significance_table(summary: Summary, comparison: Comparison) -> Table:
             whole = base.mean(f'{name}@{K}')
             percent = f'{100 * mean / whole:+.1f}' if whole > 0 else ''
             row += [f'{mean:+.4f}', percent, f'{low:+.4f} to {high:+.4f}',
-                    _p(p)]
+                    p_value(p)]
         rows.append(row)
-    return Table(header, rows, _ours(summary.results))
+    return _table(header, rows, summary.results)
 
 
 def selection_table(summary: Summary) -> Optional[Table]:
@@ -77,7 +81,7 @@ def selection_table(summary: Summary) -> Optional[Table]:
     """
     values: Dict[str, List[str]] = {}
     for name in METRICS:
-        key, title = f'{name}@{K}', f'{NAMES[name]}@{K}'
+        key, title = f'{name}@{K}', f'{METRICS[name]}@{K}'
         results = summary.results
         values[f'{title}, epoch chosen on validation'] = [
             number(x.mean(key)) for x in results]
@@ -91,38 +95,38 @@ def selection_table(summary: Summary) -> Optional[Table]:
         return None
     labels = [x.label for x in summary.results]
     rows = [list(row) for row in zip(labels, *known.values(), strict=True)]
-    return Table(['Model', *known], rows, _ours(summary.results))
+    return _table(['Model', *known], rows, summary.results)
 
 
 def cutoff_table(summary: Summary) -> Table:
     r"""Recall and NDCG for several numbers of recommendations."""
     keys = [f'{name}@{k}' for name in METRICS for k in KS
             if f'{name}@{k}' in summary.results[0].rows[0]['metrics']['test']]
-    header = ['Model', *[f'{NAMES[key.split("@")[0]]}@{key.split("@")[1]}'
+    header = ['Model', *[f'{METRICS[key.split("@")[0]]}@{key.split("@")[1]}'
                          for key in keys]]
     rows = [[result.label, *[number(result.mean(key)) for key in keys]]
             for result in summary.results]
-    return Table(header, rows, _ours(summary.results))
+    return _table(header, rows, summary.results)
 
 
 def cost_table(summary: Summary) -> Table:
     r"""Time, memory and size."""
-    header = ['Model', 'training', 'epochs', 'best epoch',
-              'seconds per epoch', 'peak memory (MiB)', 'parameters']
+    header = ['Model', 'training', 'seconds per epoch',
+              'kept epoch / epochs, by seed', 'peak memory (MiB)',
+              'parameters']
     rows = []
     for result in summary.results:
-        epochs = np.mean([len(row['history']) for row in result.rows])
+        epochs = np.mean([number for _, number in result.epochs])
         seconds = result.field('training_seconds')
         rows.append([
             result.label,
             clock(seconds) if seconds >= 10 else f'{seconds:.2f} s',
-            f'{epochs:.0f}',
-            f"{result.field('best_epoch') + 1:.0f}",
             f'{seconds / epochs:.2f}',
+            ', '.join(f'{kept}/{number}' for kept, number in result.epochs),
             f"{result.field('peak_bytes') / 2**20:.0f}",
             f"{result.field('parameters'):,.0f}",
         ])
-    return Table(header, rows, _ours(summary.results))
+    return _table(header, rows, summary.results)
 
 
 def graph_table(summary: Summary) -> Optional[Table]:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 NUM_RESAMPLES = 10_000
+LEVEL = 0.05
 BLOCK_NUMEL = 2**22  # Users that are drawn at a time
 
 
@@ -63,6 +64,13 @@ def holm(p: np.ndarray) -> np.ndarray:
     out = np.empty(len(p))
     out[order] = np.minimum(1., np.maximum.accumulate(p[order] * factors))
     return out
+
+
+def verdict(mean: float, p: float) -> str:
+    r"""Says in words what a difference with a p-value means."""
+    if p >= LEVEL:
+        return 'not told apart'
+    return 'better' if mean > 0 else 'worse'
 
 
 def standard_error(x: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from _ranks import user_metrics
 from _significance import holm, paired_bootstrap
 from _store import Row, Store, load_arrays
 
-METRICS = ['recall', 'ndcg']
+METRICS = {'recall': 'Recall', 'ndcg': 'NDCG'}
 K = 20
 
 
@@ -24,6 +24,7 @@ class Result:
         self.entry = entry
         self.rows = rows
         self.store = store
+        self.labels = [entry.label]  # And those of models that are the same.
 
     @property
     def label(self) -> str:
@@ -87,6 +88,15 @@ class Result:
         return np.array([max(h, key=lambda row: row[keys[0]])[f'test/{name}']
                          for h in histories])
 
+    @property
+    def epochs(self) -> List[Tuple[int, int]]:
+        r"""The epoch that is kept, from 1, and the number of epochs, of every
+        seed.
+        """
+        histories = [[x['epoch'] for x in row['history']] for row in self.rows]
+        return [(history.index(row['best_epoch']) + 1, len(history))
+                for row, history in zip(self.rows, histories, strict=True)]
+
     def published(self, dataset: str, name: str) -> Optional[float]:
         values = self.entry.description.get('published', {})
         return values.get(dataset, {}).get(name)
@@ -111,7 +121,8 @@ class Summary(NamedTuple):
     Args:
         dataset (str): The dataset.
         sizes (Dict[str, int]): Its sizes.
-        results ([Result]): The models with a finished cell, by test recall.
+        results ([Result]): The models with a finished cell, by validation
+            recall, the best first.
         comparisons ([Comparison]): How they compare.
         missing (Dict[str, List[int]]): The seeds that have not run, by label.
         failed ([Row]): The cells that failed.
@@ -153,21 +164,31 @@ def summarize(plan: Plan, keys: List[str], dataset: str,
             failed.append({**rows[key], 'label': cell.label})
         else:
             missing.setdefault(cell.label, []).append(cell.seed)
-    results = [Result(entry, mine[entry.label], store)
-               for entry in plan.entries if entry.label in mine]
-    results.sort(key=lambda result: -result.mean(f'recall@{K}'))
+    results = _results(plan.entries, mine, store)
     bases = [_find(results, label) for label in plan.compare_with]
     comparisons = [Comparison(base, _compare(results, base))
                    for base in bases if base is not None]
     return Summary(dataset, sizes, results, comparisons, missing, failed)
 
 
+def _results(entries: List[Entry], rows: Dict[str, List[Row]],
+             store: Store) -> List[Result]:
+    out: Dict[Tuple[str, ...], Result] = {}
+    for entry in entries:
+        if entry.label in rows:
+            cells = tuple(row['key'] for row in rows[entry.label])
+            if cells in out:
+                out[cells].labels.append(entry.label)
+            else:
+                out[cells] = Result(entry, rows[entry.label], store)
+    return sorted(out.values(),
+                  key=lambda result: -result.mean(f'recall@{K}', 'val'))
+
+
 def _find(results: List[Result], label: str) -> Optional[Result]:
     if label != BEST_BASELINE:
-        return next((x for x in results if x.label == label), None)
-    baselines = [x for x in results if not x.is_ours]
-    return max(baselines, default=None,
-               key=lambda result: result.mean(f'recall@{K}', 'val'))
+        return next((x for x in results if label in x.labels), None)
+    return next((x for x in results if not x.is_ours), None)
 
 
 def _compare(results: List[Result],

@@ -85,16 +85,17 @@ def run(args: argparse.Namespace, command: str) -> int:
         done = store.finished()
         record = {'command': command, 'git': git_revision(),
                   'jobs': args.jobs}
-        # Different labels may stand for the same:
-        jobs = {key: make_job(cell, key, args, record) for cell, key in
-                ((cell, keys[id(cell)]) for cell in chosen)
-                if key not in done}
-        num_done = len({keys[id(cell)] for cell in chosen}) - len(jobs)
+        cells: Dict[str, Cell] = {}
+        for cell in chosen:  # Several labels may stand for the same.
+            cells.setdefault(keys[id(cell)], cell)
+        jobs = [make_job(cell, key, args, record)
+                for key, cell in cells.items() if key not in done]
+        num_done = len(cells) - len(jobs)
         print(f'{plan.title}: {num_done} of {num_done + len(jobs)} cells are '
               f'finished', flush=True)
         failed: List[Row] = []
         if not args.report_only:
-            failed = run_jobs(list(jobs.values()), store, args.jobs, num_done)
+            failed = run_jobs(jobs, store, args.jobs, num_done)
         write_report(plan, [keys[id(cell)] for cell in plan.cells], facts,
                      store, command, args.report)
     print(f"The report is '{args.out / args.report}.html'")

@@ -79,6 +79,13 @@ def assert_same_tensors(a, b):
             assert x[name].equal(y[name]), name
 
 
+def printed(metrics):
+    r"""What the command line prints of metrics: four digits of each."""
+    return {name: {k: round(x, 4) for k, x in value.items()}
+            if isinstance(value, dict) else value
+            for name, value in metrics.items()}
+
+
 def files(folder):
     r"""The content of every file below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes()

@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from typing import Any, Iterator, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 from diffmm_pyg.build import build_model
 from diffmm_pyg.cli.data import load_data
@@ -47,13 +47,13 @@ def train(args: argparse.Namespace) -> None:
         'preset': args.preset,
         'command': shlex.join(['diffmm-pyg', *args.argv]),
     })
-    _print_json(run.metrics)
+    _print_metrics(run.metrics)
     sys.stderr.write(f"The run is in '{run.folder}'\n")
 
 
 def evaluate(args: argparse.Namespace) -> None:
     r"""Prints the metrics of a run."""
-    _print_json(load(args.run).evaluate(args.k))
+    _print_metrics(load(args.run).evaluate(args.k))
 
 
 def recommend(args: argparse.Namespace) -> None:
@@ -108,5 +108,9 @@ def _write_parquet(result: Recommendations, path: str) -> None:
     pq.write_table(pa.table(columns, COLUMNS), path)
 
 
-def _print_json(content: Any) -> None:
-    sys.stdout.write(json.dumps(content, indent=2) + '\n')
+def _print_metrics(metrics: Dict[str, Any]) -> None:
+    # Further digits are noise; 'metrics.json' has them.
+    rounded = {name: {k: round(x, 4) for k, x in value.items()}
+               if isinstance(value, dict) else value
+               for name, value in metrics.items()}
+    sys.stdout.write(json.dumps(rounded, indent=2) + '\n')

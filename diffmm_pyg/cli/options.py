@@ -4,6 +4,9 @@ from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 
 from diffmm_pyg.utils.hyper_parameters import HyperParameter, hyper_parameters
 
+# How help calls numbers; texts are called by the name of their option.
+METAVARS = {int: 'N', float: 'X'}
+
 
 class Parser(argparse.ArgumentParser):
     r"""A parser whose errors are one line."""
@@ -38,7 +41,7 @@ def add_hyper_parameters(
             kwargs['action'] = argparse.BooleanOptionalAction
         else:
             kwargs.update(type=_converter(option),
-                          metavar=option.type.__name__.upper())
+                          metavar=METAVARS.get(option.type, name.upper()))
             if len(option.choices) > 0:
                 none = [None] * option.optional
                 kwargs['choices'] = [*option.choices, *none]

@@ -3,11 +3,13 @@ from typing import Dict, List
 from diffmm_pyg.errors import MissingExtraError
 
 
-def plot_curves(history: List[Dict[str, float]], path: str) -> None:
-    r"""Draws losses, and metrics, over epochs.
+def plot_curves(history: List[Dict[str, float]], best_epoch: int,
+                path: str) -> None:
+    r"""Draws every loss, and the metrics, over epochs.
 
     Args:
         history ([Dict]): Losses and metrics of every epoch.
+        best_epoch (int): The epoch that is kept, from 1.
         path (str): The image to write.
     """
     try:
@@ -22,20 +24,23 @@ def plot_curves(history: List[Dict[str, float]], path: str) -> None:
     metrics = [name for name in history[0] if '@' in name
                and not name.split('/')[1].startswith('precision')]
 
-    figure = Figure(figsize=(9, 3.5), layout='constrained')
+    figure = Figure(figsize=(4 * (len(losses) + 1), 3.5),
+                    layout='constrained')
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    for name in losses:
-        left.plot(epochs, [row[name] for row in history],
-                  label=name.removesuffix('/loss'), marker='.')
-    left.set(xlabel='epoch', title='training loss', yscale='log')
+    *loss_axes, ranking = figure.subplots(1, len(losses) + 1, squeeze=False)[0]
+    for axes, name in zip(loss_axes, losses, strict=True):
+        axes.plot(epochs, [row[name] for row in history], marker='.')
+        axes.set(title=f"training of {name.removesuffix('/loss')}",
+                 ylabel='loss, mean over batches')
     for name in metrics:
-        right.plot(epochs, [row[name] for row in history], label=name,
-                   marker='.')
-    right.set(xlabel='epoch', title='ranking', ylim=(0, None))
-    for axes, names in [(left, losses), (right, metrics)]:
+        ranking.plot(epochs, [row[name] for row in history], label=name,
+                     marker='.')
+    ranking.set(title='accuracy', ylabel='recall, NDCG', ylim=(0, None))
+    for axes in [*loss_axes, ranking]:
+        axes.axvline(best_epoch, color='gray', linestyle=':', zorder=0,
+                     label=f'epoch {best_epoch} is kept')
+        axes.set_xlabel('epoch')
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if len(names) > 0:
-            axes.legend(frameon=False)
+    ranking.legend(frameon=False)
     figure.savefig(path, dpi=120)

@@ -16,7 +16,7 @@ class Run:
 
     Args:
         config (Dict): The hyper-parameters and what the run was made from.
-        metrics (Dict): The metrics of the best epoch.
+        metrics (Dict): The metrics of the best epoch, and its number, from 1.
         history ([Dict]): Losses and metrics of every epoch.
         state (Dict[str, torch.Tensor]): The parameters of the model.
         graphs (Dict[str, torch.Tensor]): Edges: :obj:`observed`, the

@@ -101,7 +101,8 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
             # It writes files that only their owner can read.
             shutil.copymode(os.path.join(partial, 'config.json'), path)
         try:
-            plot_curves(run.history, os.path.join(partial, 'curves.png'))
+            plot_curves(run.history, run.metrics['best_epoch'],
+                        os.path.join(partial, 'curves.png'))
         except MissingExtraError as e:
             logger.warning('curves.png was not drawn: %s', e)
         _replace(partial, folder, overwrite)

@@ -107,7 +107,7 @@ def fit(
     try:
         for epoch in range(epochs):
             start = time.perf_counter()
-            row: Dict[str, float] = {'epoch': epoch}
+            row: Dict[str, float] = {'epoch': epoch + 1}
             model.train()
             for i, (phase, optimizer) in enumerate(
                     zip(phases, optimizers, strict=True)):
@@ -128,8 +128,8 @@ def fit(
         if best.epoch < 0:
             raise KeyboardInterrupt(
                 'interrupted before there was anything to keep') from None
-        logger.warning('Interrupted after %d epochs; the best one, %d, is '
-                       'kept', len(history), best.epoch)
+        logger.warning('Interrupted in epoch %d; epoch %d, the best so far, '
+                       'is kept', len(history) + 1, best.epoch + 1)
     finally:
         bar.close()
 
@@ -139,7 +139,7 @@ def fit(
         run = to_run(model, splits.train, splits.labels, config, {
             **{name: splits.evaluate(name, *embeddings)
                for name in splits.labels},
-            'best_epoch': best.epoch,
+            'best_epoch': best.epoch + 1,
             'protocol': protocol,
             'cold_users': splits.cold_users(),
         }, history, *embeddings, origin or {})
@@ -221,7 +221,7 @@ def _run_phase(phase: Phase, optimizer: Any, key: Sequence[int],
              for name, total in totals.items()}
     if not math.isfinite(means[f'{phase.name}/loss']):
         raise RunError(f"The loss of phase '{phase.name}' is not finite in "
-                       f"epoch {key[1]}; lower 'lr' (or look for extreme "
+                       f"epoch {key[1] + 1}; lower 'lr' (or look for extreme "
                        f"features), and train again")
     return means
 
@@ -241,7 +241,7 @@ def _embed(model: Recommender, data: HeteroData, device: torch.device,
     for emb in tensors:
         if not torch.isfinite(emb).all():
             raise RunError(f"The embeddings are not finite after epoch "
-                           f"{epoch}; lower 'lr' (or look for extreme "
+                           f"{epoch + 1}; lower 'lr' (or look for extreme "
                            f"features), and train again")
     return user_emb, item_emb.float()
 

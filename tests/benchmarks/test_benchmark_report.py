@@ -83,10 +83,10 @@ def test_graphs_by_hand():
 def test_groups():
     degree = np.array([0, 0, 1, 1, 1, 2, 3, 9, 4, 0])
     out = group_by(degree, 3)
-    assert out.names == ['none', '1', '2 to 3', '4 to 9']
+    assert out.names == ['none (cold)', '1', '2 to 3', '4 to 9']
     assert out.index.tolist() == [0, 0, 1, 1, 1, 2, 2, 3, 3, 0]
     assert group_by(np.array([5, 5, 5])).names == ['5']
-    assert group_by(np.array([0, 0])).names == ['none']
+    assert group_by(np.array([0, 0])).names == ['none (cold)']
 
 
 def test_spread_moves_as_little_as_needed():
@@ -102,7 +102,7 @@ def test_names_of_points_do_not_overlap():
     plt = import_pyplot()
     fig, ax = plt.subplots(figsize=(8, 6))
     rng = np.random.default_rng(0)
-    look = Look('black', 1., '-', 1)
+    look = Look('black', 'o', '-')
     points = [(x, y, f'a model, {i}', look)
               for i, (x, y) in enumerate(rng.random((15, 2)))]
     ax.set(xlim=(-0.2, 1.2), ylim=(-0.2, 1.2))
@@ -117,14 +117,16 @@ def test_names_of_points_do_not_overlap():
 
 def test_documents():
     blocks = [Heading(2, 'A < B'), Bullets(['x & y']),
-              Table(['Model', 'Value'], [['a|b', '1'], ['<c>', '']], [0]),
+              Table(['Model', 'Value'], [['a|b', '1'], ['<c>', '']], [0],
+                    'Why & how.'),
               Figure(b'<svg/>', 'A "picture"')]
     text = to_html('T', blocks)
     for part in ['<h2>A &lt; B</h2>', '<li>x &amp; y</li>',
                  '<tr class="strong"><td>a|b</td><td>1</td></tr>',
                  '<td>&lt;c&gt;</td>', 'alt="A &quot;picture&quot;"',
-                 'base64,PHN2Zy8+']:
+                 'base64,PHN2Zy8+', '<p class="note">Why &amp; how.</p>']:
         assert part in text
-    assert to_markdown(blocks) == (
+    assert to_markdown(blocks, 'r.html') == (
         '## A < B\n\n- x & y\n\n| Model | Value |\n| --- | ---: |\n'
-        '| **a\\|b** | **1** |\n| <c> |  |\n')
+        '| **a\\|b** | **1** |\n| <c> |  |\n\nWhy & how.\n\n'
+        '*Picture, see [r.html](r.html): A "picture"*\n')

@@ -34,7 +34,7 @@ def plan(tmp_path):
         return run_all.main(['--plan', str(path), '--out', str(out),
                              *options])
 
-    run.out = out
+    run.file, run.out = path, out
     run.calls = lambda: (out / 'calls').read_text().split('\n')[:-1]
     return run
 
@@ -42,7 +42,8 @@ def plan(tmp_path):
 @pytest.fixture
 def no_pictures(monkeypatch):
     r"""They take most of the time."""
-    names = ['overview', 'cutoffs', 'cost', 'users', 'items']
+    names = ['overview', 'cutoffs', 'cost', 'users', 'items',
+             *(f'differences to {label}' for label in LABELS)]
     monkeypatch.setattr(_report, 'draw_all',
                         lambda _: dict.fromkeys(names, (b'', '')))
 
@@ -79,6 +80,15 @@ def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,
     assert len(plan.calls()) == 8
 
 
+def test_nothing_succeeds(plan, stub, capsys):
+    stub(**{'A <1>-0': 'fail', 'B-0': 'crash', 'C-0': 'fail'})
+    assert plan('--seeds', '1', '--jobs', '2') == 1
+    assert capsys.readouterr().out.count('\nFAILED: fake, ') == 3
+    markdown = (plan.out / 'report.md').read_text()
+    assert markdown.count('| 0 | RuntimeError: the reason |') == 2
+    assert '### Accuracy' not in markdown
+
+
 def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
     stub(**{'C-0': 'interrupt'})
     assert plan() == 130
@@ -104,7 +114,7 @@ def test_report_holds_every_model(plan, stub):
     text = (plan.out / 'report.html').read_text()
     for label in ['A &lt;1&gt;', 'B', 'C', 'Three &amp; more']:
         assert label in text
-    assert text.count('data:image/svg+xml;base64') == 6
+    assert text.count('data:image/svg+xml;base64') == 8
     assert 'src="http' not in text and '<script' not in text
     markdown = (plan.out / 'report.md').read_text()
     store = Store(plan.out)
@@ -114,7 +124,14 @@ def test_report_holds_every_model(plan, stub):
                  rows[1]['metrics']['test']['recall@20']) / 2**0.5
     assert f'{mean:.4f} ± {spread:.4f}' in markdown
     assert '0.2000' in markdown  # Chosen on the test split.
-    assert 'Compared with B' in markdown
+    val = {label: sum(r['metrics']['val']['recall@20']
+                      for r in store.rows().values() if r['label'] == label)
+           for label in LABELS}
+    order = [line.split(' | ')[0][2:] for line in markdown.splitlines()
+             if line.startswith('| ') and ' | 2 | ' in line]
+    assert order == sorted(LABELS, key=lambda label: -val[label])
+    assert markdown.count('*Picture, see [report.html](report.html): ') == 8
+    assert 'All are compared with B, which has' in markdown
     assert '### Differences to C' in markdown
 
 
@@ -131,6 +148,33 @@ def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
     assert capsys.readouterr().err == (
         "error: The plan has no model or dataset 'd'; choose among fake, "
         "A <1>, B, C\n")
+
+
+def test_models_that_are_the_same_are_told_once(plan, stub, no_pictures):
+    stub()
+    content = json.loads(plan.file.read_text())
+    content['models'][2]['set'] = content['models'][0]['set']
+    plan.file.write_text(json.dumps(content))
+    assert plan('--seeds', '1') == 0
+    assert plan.calls() == ['A <1>-0', 'B-0']
+    markdown = (plan.out / 'report.md').read_text()
+    assert ('The same as A <1>, as they differ in nothing here: C.'
+            in markdown)
+    assert '| C |' not in markdown
+    assert '### Differences to A <1>' in markdown  # The plan calls it C.
+
+
+def test_models_of_other_modalities_are_compared(plan, stub, no_pictures):
+    stub()
+    content = json.loads(plan.file.read_text())
+    content['models'][2]['set']['modalities'] = ['image']
+    plan.file.write_text(json.dumps(content))
+    assert plan('--seeds', '1') == 0
+    assert len(list((plan.out / 'data').iterdir())) == 2
+    markdown = (plan.out / 'report.md').read_text()
+    row = next(x for x in markdown.splitlines() if x.startswith('| C | ')
+               and ' to ' in x)
+    assert row.count('|') == 10  # Differences, intervals and p-values
 
 
 def test_two_at_a_time_share_the_cores(plan, stub, no_pictures, monkeypatch):

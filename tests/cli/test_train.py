@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import assert_same_run, files, small_fit
+from small import assert_same_run, files, printed, small_fit
 
 import diffmm_pyg
 from diffmm_pyg.cli import commands
@@ -37,12 +37,13 @@ def test_default_job(cwd):
     assert folder.name.startswith('fake-strict-20')
     assert f"The run is in '{Path('runs') / folder.name}'" in child.stderr
     # Where there is no terminal for a progress bar, there are lines:
-    for text in ['epoch 0: diffusion/loss ', 'epoch 1: ', 'val/recall@20 ']:
+    for text in ['epoch 1: diffusion/loss ', 'epoch 2: ', 'val/recall@20 ']:
         assert text in child.stderr
     assert 'Traceback' not in child.stderr and 'arning' not in child.stderr
     assert (folder / 'curves.png').exists()
     metrics = json.loads(child.stdout)
-    assert metrics == json.loads((folder / 'metrics.json').read_text())
+    kept = json.loads((folder / 'metrics.json').read_text())
+    assert metrics == printed(kept) != kept
     # 20 of 1000 items at random would give 0.02:
     assert metrics['test']['recall@20'] > 0.1
     assert list(load(str(folder)).config['data']['channels']) == [
@@ -63,7 +64,7 @@ def test_train_is_fit(cli, folder):
                  '--hidden-channels', 16)
     assert result.code == 0
     run = load('run')
-    assert json.loads(result.out) == run.metrics
+    assert json.loads(result.out) == printed(run.metrics)
     data = hetero_data_from_folder(str(folder))
     commands.seed_everything(4)
     config = load_preset('strict')
@@ -259,7 +260,7 @@ def test_interrupt(cli, folder, tmp_path, monkeypatch, caplog, epoch):
         assert files(tmp_path) == before
     else:
         assert result.code == 0
-        assert 'Interrupted after 1 epochs' in caplog.text
+        assert 'Interrupted in epoch 2; epoch 1, the best' in caplog.text
         assert len(load('run').history) == 1
         assert len(load('run').recommend(k=1).item) == 20
 

@@ -69,7 +69,7 @@ def with_generated_edges(data, run, model):
             out[denoised_edge_type(m)][key] = run.graphs[f'{name}.{key}']
     # The second phase of an epoch drops entries, by this key:
     out.edge_dropout_key = torch.tensor(
-        [run.config['training']['seed'], run.metrics['best_epoch'], 1])
+        [run.config['training']['seed'], run.metrics['best_epoch'] - 1, 1])
     return out
 
 
@@ -81,11 +81,13 @@ def test_best_epoch_is_kept(data, preset):
     run = small_fit(data, model, epochs=8, **kwargs)
     values = [row['val/recall@5'] for row in run.history]
     best = run.metrics['best_epoch']
-    assert best == values.index(max(values)) < 7
-    assert run.history[best]['val/ndcg@5'] == run.metrics['val']['ndcg@5']
+    assert best == values.index(max(values)) + 1 < 8
+    kept = run.history[best - 1]
+    assert kept['epoch'] == best  # Both count from 1.
+    assert kept['val/ndcg@5'] == run.metrics['val']['ndcg@5']
 
     # Everything is as if training had ended there:
-    assert_same_tensors(run, small_fit(data, epochs=best + 1, **kwargs))
+    assert_same_tensors(run, small_fit(data, epochs=best, **kwargs))
     assert run.state.keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
         assert run.state[name].equal(value)
@@ -109,7 +111,7 @@ def test_protocol(data, protocol):
     is_paper = protocol == 'paper'
     selection = 'test' if is_paper else 'val'
     values = [row[f'{selection}/recall@3'] for row in run.history]
-    assert run.metrics['best_epoch'] == values.index(max(values))
+    assert run.metrics['best_epoch'] == values.index(max(values)) + 1
     assert run.metrics['protocol'] == protocol
     assert ('test/recall@3' in run.history[0]) == is_paper
 
@@ -128,9 +130,9 @@ def test_protocol(data, protocol):
 def test_early_stopping(data):
     # With a learning rate of 0, no epoch is better than the first one.
     run = small_fit(data, lr=0., epochs=9, patience=3)
-    assert len(run.history) == 4 and run.metrics['best_epoch'] == 0
+    assert len(run.history) == 4 and run.metrics['best_epoch'] == 1
     run = small_fit(data, lr=0., epochs=9, patience=3, protocol='paper')
-    assert len(run.history) == 9 and run.metrics['best_epoch'] == 0
+    assert len(run.history) == 9 and run.metrics['best_epoch'] == 1
 
 
 def interrupt(model, epoch, phase):
@@ -159,7 +161,7 @@ def test_interrupt_keeps_the_best_epoch(data, tmp_path, caplog, phase):
     with caplog.at_level(logging.WARNING, 'diffmm_pyg'):
         run = small_fit(data, model, epochs=9, batch_size=40,
                         out=str(tmp_path / 'run'))
-    assert 'Interrupted after 2 epochs' in caplog.text
+    assert 'Interrupted in epoch 3; epoch ' in caplog.text
     assert_same_run(run, small_fit(data, epochs=2, batch_size=40))
     assert_same_tensors(run, load(str(tmp_path / 'run')))
 
@@ -174,7 +176,7 @@ def test_interrupt_in_the_first_epoch(data, tmp_path, phase):
 
 def test_infinite_loss(data, tmp_path):
     with pytest.raises(RunError, match="of phase 'ranking' is not finite in "
-                       "epoch 0; lower 'lr'"):
+                       "epoch 1; lower 'lr'"):
         small_fit(data, lr=1e30, out=str(tmp_path / 'run'))
     assert list(tmp_path.iterdir()) == []
 
@@ -225,5 +227,5 @@ def test_watching_test_chooses_nothing():
     for row, other in zip(*(run.history for run in runs), strict=True):
         assert other.keys() - row.keys() == {
             f'test/{name}@5' for name in ['recall', 'ndcg', 'precision']}
-    best = runs[1].history[runs[1].metrics['best_epoch']]
+    best = runs[1].history[runs[1].metrics['best_epoch'] - 1]
     assert best['test/recall@5'] == runs[1].metrics['test']['recall@5']

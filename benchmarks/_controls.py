@@ -1,0 +1,145 @@
+r"""What DiffMM is compared with to tell what its diffusion contributes: the
+same model without generated edges, with random edges and scores, or without
+all but the denoisers.
+"""
+from typing import Any, Dict, List, Optional, Tuple, Type
+
+import torch
+from torch import Tensor
+
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.nn.models import DiffMM, Phase
+from diffmm_pyg.nn.models.score_fusion import (
+    Embeddings,
+    concat_embeddings,
+    standardized,
+)
+from diffmm_pyg.typing import INTERACTS, EdgesDict
+from diffmm_pyg.utils import SparseRows, keyed_generator
+from torch_geometric.data import HeteroData
+
+NUM_ROUNDS = 40  # Every edge may swap its item in half of them.
+
+
+class NoEdges(GraphDiffusion):
+    r"""Generates graphs without edges."""
+    def generate(self, rows: SparseRows, *args: Any,
+                 **kwargs: Any) -> EdgesDict:
+        empty = rows.col.new_empty(2, 0)
+        weight = self.process.betas.new_empty(0)
+        return {m: (empty, weight) for m in self.modalities}
+
+
+class RandomEdges(GraphDiffusion):
+    r"""Generates as many edges as its denoisers do, with the same weights,
+    the same number for every row and for every item, and the same candidates,
+    but between random rows and items. The scores of a row are those of
+    another, drawn once.
+    """
+    key = 0
+
+    def reset_parameters(self):
+        r"""Resets all learnable parameters of the module, and the draws."""
+        super().reset_parameters()
+        self.key = int(torch.randint(2**31, ()))
+
+    def generate(self, rows: SparseRows, k: int = 1, candidates: str = 'all',
+                 *args: Any, **kwargs: Any) -> EdgesDict:
+        edges = super().generate(rows, k, candidates, *args, **kwargs)
+        generator = keyed_generator(self.key, 0, device=rows.col.device)
+        return {m: (rewire(edge_index, rows, candidates, generator), weight)
+                for m, (edge_index, weight) in edges.items()}
+
+    def score_embeddings(
+            self, rows: SparseRows) -> Dict[str, Tuple[Tensor, Tensor]]:
+        embeddings = super().score_embeddings(rows)
+        generator = keyed_generator(self.key, 1, device=rows.col.device)
+        perm = torch.randperm(rows.num_rows, generator=generator,
+                              device=rows.col.device)
+        return {m: (row_emb[perm], item_emb)
+                for m, (row_emb, item_emb) in embeddings.items()}
+
+
+def rewire(edge_index: Tensor, rows: SparseRows, candidates: str,
+           generator: Optional[torch.Generator] = None,
+           num_rounds: int = NUM_ROUNDS) -> Tensor:
+    r"""Lets random pairs of edges swap their items, which keeps the number of
+    edges of every row and item, as in `"Specificity and Stability in Topology
+    of Protein Networks" <https://doi.org/10.1126/science.1065103>`_. No edge
+    is made twice, and none that is no candidate.
+
+    Args:
+        edge_index (torch.Tensor): The edges :obj:`[2, E]`, each of them once.
+        rows (SparseRows): The rows that they were generated from.
+        candidates (str): The items that edges may lead to, see
+            :meth:`~diffmm_pyg.diffusion.GraphDiffusion.generate`.
+        generator (torch.Generator, optional): What draws the pairs.
+            (default: :obj:`None`)
+        num_rounds (int, optional): The number of rounds, in each of which
+            half of all pairs swap where they can.
+    """
+    row, col = edge_index[0], edge_index[1].clone()
+    observed = rows.row * rows.num_cols + rows.col
+    half = row.numel() // 2
+    for _ in range(num_rounds):
+        perm = torch.randperm(row.numel(), generator=generator,
+                              device=row.device)
+        a, b = perm[:half], perm[half:2 * half]
+        new = torch.cat([row[a] * rows.num_cols + col[b],
+                         row[b] * rows.num_cols + col[a]])
+        _, inverse, count = new.unique(return_inverse=True,
+                                       return_counts=True)
+        bad = torch.isin(new, row * rows.num_cols + col)
+        bad |= count[inverse] > 1
+        if candidates != 'all':
+            bad |= torch.isin(new, observed) == (candidates == 'unseen')
+        # Where all pairs always swapped, two edges would come back in the end:
+        coin = torch.rand(half, generator=generator, device=row.device) < 0.5
+        good = coin & ~(bad[:half] | bad[half:])
+        a, b = a[good], b[good]
+        col[a], col[b] = col[b], col[a]
+    return torch.stack([row, col])
+
+
+class ControlledDiffMM(DiffMM):
+    r"""DiffMM with another source of edges and scores."""
+    diffusion_class: Type[GraphDiffusion]
+
+    @classmethod
+    def from_sizes(cls, num_users: int, num_items: int,
+                   in_channels: Dict[str, int], **kwargs: Any) -> DiffMM:
+        diffusion = cls.diffusion_class(num_items, list(in_channels),
+                                        **kwargs.pop('diffusion', {}))
+        return cls(num_users, num_items, in_channels, diffusion, **kwargs)
+
+
+class WithoutEdges(ControlledDiffMM):
+    r"""DiffMM whose generated graphs have no edges but self-loops. Denoisers
+    that have no part in the ranking either are not trained.
+    """
+    diffusion_class = NoEdges
+
+    def phases(self, data: HeteroData) -> List[Phase]:
+        phases = super().phases(data)
+        return phases if self.denoiser_weight > 0 else phases[1:]
+
+
+class WithRandomEdges(ControlledDiffMM):
+    r"""DiffMM whose edges and scores are those of :class:`RandomEdges`."""
+    diffusion_class = RandomEdges
+
+
+class DenoisersAlone(DiffMM):
+    r"""DiffMM that is trained as ever, and ranks by the mean of the
+    standardized scores of the denoisers alone.
+    """
+    def embed(self, data: HeteroData) -> Embeddings:
+        rows = SparseRows.from_edge_index(data[INTERACTS].edge_index,
+                                          self.num_users, self.num_items)
+        scores = self.diffusion.score_embeddings(rows).values()
+        return concat_embeddings([(standardized(user, item), item)
+                                  for user, item in scores])
+
+
+CONTROLS = {cls.__name__: cls
+            for cls in [WithoutEdges, WithRandomEdges, DenoisersAlone]}
