@@ -74,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     ]
     for fn, title, prefix in groups:
         values = {name: load_preset(name)[title] for name in presets()}
-        add_hyper_parameters(sub, fn, title, prefix, values, ['progress'])
+        add_hyper_parameters(sub, fn, title, prefix, values,
+                             ['progress', 'origin'])
 
     sub = commands.add_parser('evaluate', help='evaluate a run')
     sub.set_defaults(command=evaluate)

@@ -1,4 +1,5 @@
 import argparse
+import json
 import re
 from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 
@@ -37,8 +38,8 @@ def add_hyper_parameters(
         if option.type is bool:
             kwargs['action'] = argparse.BooleanOptionalAction
         else:
-            kwargs.update(type=_converter(option),
-                          metavar=option.type.__name__.upper())
+            convert = _converter(option)
+            kwargs.update(type=convert, metavar=convert.__name__.upper())
             if len(option.choices) > 0:
                 none = [None] * option.optional
                 kwargs['choices'] = [*option.choices, *none]
@@ -81,7 +82,11 @@ def _converter(option: HyperParameter) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
         if option.optional and text.lower() == 'none':
             return None
+        if option.type is dict:
+            return dict(json.loads(text))
         return option.type(text)
 
-    convert.__name__ = option.type.__name__  # Shown in error messages.
+    # Shown in error messages:
+    convert.__name__ = ('json' if option.type is dict
+                        else option.type.__name__)
     return convert

@@ -45,7 +45,7 @@ class ModalityEncoder(torch.nn.Module):
             torch.nn.init.xavier_uniform_(self.lin.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.lin(x)
+        x = self.lin(x.to(self.lin.weight.dtype))
         return x if self.projection == 'linear' else F.leaky_relu(x, 0.2)
 
     def __repr__(self) -> str:
