@@ -8,9 +8,10 @@ from diffmm_pyg.data import check_sizes
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.encoder import ModalityEncoder
 from diffmm_pyg.nn.fusion import ModalityFusion
-from diffmm_pyg.nn.models.diffmm_checks import (
-    check_hyper_parameters,
-    check_weights,
+from diffmm_pyg.nn.models.diffmm_checks import check_values, check_weights
+from diffmm_pyg.nn.models.diffmm_explanation import (
+    DiffMMExplanation,
+    explain_diffmm,
 )
 from diffmm_pyg.nn.models.diffmm_forward import (
     Masks,
@@ -26,6 +27,7 @@ from diffmm_pyg.nn.models.score_fusion import Embeddings
 from diffmm_pyg.nn.resolver import Conv, conv_name, conv_resolver
 from diffmm_pyg.nn.stacked_adj import StackedAdj
 from diffmm_pyg.nn.stacked_conv import StackedConv
+from diffmm_pyg.recommendation import Id
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
@@ -191,7 +193,7 @@ class DiffMM(Recommender):
         self.denoised_conv = conv_name(denoised_conv)
         self.denoised_conv_kwargs = denoised_conv_kwargs
         self.diffusion = diffusion
-        check_hyper_parameters(self)
+        check_values(self)
         self.kept_closed_form: Optional[ClosedForm] = None
 
         self.user_embedding = Embedding(num_users, hidden_channels)
@@ -284,6 +286,13 @@ class DiffMM(Recommender):
 
     def embed(self, data: HeteroData) -> Embeddings:
         return diffmm_embeddings(self, data)
+
+    def explain(self, user: Id, item: Id,
+                data: Optional[HeteroData] = None) -> DiffMMExplanation:
+        r"""Explains the score of :obj:`item` for :obj:`user` by original ids,
+        without what the denoisers and the closed form add to the ranking.
+        """
+        return explain_diffmm(self, self.graph(data), user, item)
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}({self.num_users}, '

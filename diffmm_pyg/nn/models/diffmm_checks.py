@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from diffmm_pyg.nn.models.diffmm import DiffMM
 
 
-def check_hyper_parameters(model: 'DiffMM') -> None:
+def check_values(model: 'DiffMM') -> None:
     r"""Checks the values that the hyper-parameters of
     :class:`~diffmm_pyg.nn.DiffMM` have.
 
