@@ -3,6 +3,7 @@ graphs.
 """
 import copy
 import json
+import sys
 
 import pytest
 import torch
@@ -163,7 +164,7 @@ def test_same_products_by_another_convolution(double, sparse):
 
 @pytest.mark.parametrize('conv, kwargs, message', [
     ('NoConv', None, "no convolution 'NoConv' in torch_geometric.nn"),
-    ('os.system', None, "no convolution 'os.system'"),
+    ('this.Conv', None, "no convolution 'this.Conv'"),
     (SAGEConv(4, 4), None, 'pass a class, or a function that makes it'),
     (None, None, 'pass a class, or a function that makes it'),
     (GINConv, None, "'GINConv' cannot be made .* argument: 'nn'"),
@@ -179,6 +180,7 @@ def test_convolutions_that_cannot_be_made(conv, kwargs, message):
     with pytest.raises(ConfigError, match=message) as info:
         build(conv=conv, conv_kwargs=kwargs)
     assert len(str(info.value).splitlines()) == 1
+    assert 'this' not in sys.modules  # Nothing is imported for a name.
 
 
 def test_convolution_of_another_width(sparse):
