@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
                      help="the hyper-parameters to start from: ours "
                      "('strict'), or those of the released code "
                      "('reference')")
-    groups: List[Tuple[Callable, str, str]] = [
+    groups: List[Tuple[Callable[..., Any], str, str]] = [
         (fit, 'training', ''),
         (DiffMM, 'model', ''),
         (GraphDiffusion, 'diffusion', 'diffusion_'),

@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_hyper_parameters(
     parser: argparse.ArgumentParser,
-    fn: Callable,
+    fn: Callable[..., Any],
     title: str,
     prefix: str = '',
     presets: Optional[Dict[str, Dict[str, Any]]] = None,
@@ -48,7 +48,7 @@ def add_hyper_parameters(
         group.add_argument(flag, **kwargs)
 
 
-def given_hyper_parameters(args: argparse.Namespace, fn: Callable,
+def given_hyper_parameters(args: argparse.Namespace, fn: Callable[..., Any],
                            prefix: str = '') -> Dict[str, Any]:
     r"""Returns the hyper-parameters of :obj:`fn` that were given."""
     values = vars(args)
@@ -56,7 +56,7 @@ def given_hyper_parameters(args: argparse.Namespace, fn: Callable,
             if f'{prefix}{name}' in values}
 
 
-def describe_arguments(fn: Callable) -> Dict[str, str]:
+def describe_arguments(fn: Callable[..., Any]) -> Dict[str, str]:
     r"""Returns what the :obj:`Args` of a docstring say of each argument."""
     doc = re.split(r'\n\s*(?:Returns|Raises|Shapes):', fn.__doc__ or '')[0]
     parts = re.split(r'\n\s+(\w+) \([^)]*\): ', doc.split('Args:')[-1])

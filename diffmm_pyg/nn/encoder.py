@@ -38,7 +38,7 @@ class ModalityEncoder(torch.nn.Module):
                           bias=projection == 'linear')
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         self.lin.reset_parameters()
         if self.projection == 'leaky_relu':

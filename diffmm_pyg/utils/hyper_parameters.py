@@ -29,7 +29,7 @@ class HyperParameter(NamedTuple):
     optional: bool
 
 
-def hyper_parameters(fn: Callable) -> Dict[str, HyperParameter]:
+def hyper_parameters(fn: Callable[..., Any]) -> Dict[str, HyperParameter]:
     r"""Returns the arguments of a function or class that have a default and a
     plain type, so that names, types and defaults stand in one place, the
     signature.

@@ -221,7 +221,7 @@ class DiffMM(Recommender):
                                    **kwargs.pop('diffusion', {}))
         return cls(num_users, num_items, in_channels, diffusion, **kwargs)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         torch.nn.init.xavier_uniform_(self.user_embedding.weight)
         torch.nn.init.xavier_uniform_(self.item_embedding.weight)
