@@ -54,7 +54,7 @@ def recommend(
     check_k(k, item_emb.size(0))
     index = torch.arange(user_emb.size(0), device=user_emb.device)
     if users is not None:
-        index = index[_positions(users, ids[USER])]
+        index = index[positions(users, ids[USER], USER)]
     score, item = inner_product_topk(user_emb[index], item_emb, k,
                                      exclude=seen.select(index))
     item_ids = np.array(ids[ITEM], dtype=object)
@@ -67,17 +67,22 @@ def recommend(
     )
 
 
-def _positions(users: Union[Id, Sequence[Id], Tensor],
-               ids: List[Id]) -> List[int]:
-    if isinstance(users, Tensor):
-        users = users.tolist()
-    if isinstance(users, (int, str)):
-        users = [users]
+def positions(given: Union[Id, Sequence[Id], Tensor], ids: List[Id],
+              node_type: str) -> List[int]:
+    r"""Returns the positions of the given ids among those of all nodes.
+
+    Raises:
+        ConfigError: If an id is unknown.
+    """
+    if isinstance(given, Tensor):
+        given = given.tolist()
+    if isinstance(given, (int, str)):
+        given = [given]
     # On the command line, and in files, integers are text as well.
-    position = {str(user): i for i, user in enumerate(ids)}
-    unknown = [user for user in users if str(user) not in position]
+    position = {str(node): i for i, node in enumerate(ids)}
+    unknown = [node for node in given if str(node) not in position]
     if len(unknown) > 0:
-        raise ConfigError(f"There is no user '{unknown[0]}' "
-                          f"({len(unknown)} of {len(users)} given ids are "
+        raise ConfigError(f"There is no {node_type} '{unknown[0]}' "
+                          f"({len(unknown)} of {len(given)} given ids are "
                           f"unknown); ids look like '{ids[0]}'")
-    return [position[str(user)] for user in users]
+    return [position[str(node)] for node in given]

@@ -2,13 +2,27 @@ from typing import Dict, Tuple
 
 from torch import Tensor
 
-from torch_geometric.typing import (  # noqa: F401
+from torch_geometric.typing import (
     WITH_TORCH_SPARSE,
     Adj,
     EdgeType,
     OptTensor,
     SparseTensor,
 )
+
+__all__ = [
+    'Adj',
+    'EdgeType',
+    'EdgesDict',
+    'INTERACTS',
+    'ITEM',
+    'OptTensor',
+    'REV_INTERACTS',
+    'SparseTensor',
+    'USER',
+    'WITH_TORCH_SPARSE',
+    'denoised_edge_type',
+]
 
 USER = 'user'
 ITEM = 'item'

@@ -83,7 +83,7 @@ def doctor(args: argparse.Namespace) -> None:
     sys.stdout.write(format_report(report()).rstrip('\n') + '\n')
 
 
-def _rows(result: Recommendations) -> Iterator[Tuple]:
+def _rows(result: Recommendations) -> Iterator[Tuple[Any, ...]]:
     for user, items, scores in zip(result.user, result.item,
                                    result.score.tolist(), strict=True):
         for rank, (item, score) in enumerate(

@@ -67,14 +67,15 @@ def _parser() -> argparse.ArgumentParser:
                      help="the hyper-parameters to start from: ours "
                      "('strict'), or those of the released code "
                      "('reference')")
-    groups: List[Tuple[Callable, str, str]] = [
+    groups: List[Tuple[Callable[..., Any], str, str]] = [
         (fit, 'training', ''),
         (DiffMM, 'model', ''),
         (GraphDiffusion, 'diffusion', 'diffusion_'),
     ]
     for fn, title, prefix in groups:
         values = {name: load_preset(name)[title] for name in presets()}
-        add_hyper_parameters(sub, fn, title, prefix, values, ['progress'])
+        add_hyper_parameters(sub, fn, title, prefix, values,
+                             ['progress', 'origin'])
 
     sub = commands.add_parser('evaluate', help='evaluate a run')
     sub.set_defaults(command=evaluate)

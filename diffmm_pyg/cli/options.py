@@ -1,11 +1,12 @@
 import argparse
+import json
 import re
 from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 
 from diffmm_pyg.utils.hyper_parameters import HyperParameter, hyper_parameters
 
 # How help calls numbers; texts are called by the name of their option.
-METAVARS = {int: 'N', float: 'X'}
+METAVARS = {int: 'N', float: 'X', dict: 'JSON'}
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_hyper_parameters(
     parser: argparse.ArgumentParser,
-    fn: Callable,
+    fn: Callable[..., Any],
     title: str,
     prefix: str = '',
     presets: Optional[Dict[str, Dict[str, Any]]] = None,
@@ -50,7 +51,7 @@ def add_hyper_parameters(
         group.add_argument(flag, **kwargs)
 
 
-def given_hyper_parameters(args: argparse.Namespace, fn: Callable,
+def given_hyper_parameters(args: argparse.Namespace, fn: Callable[..., Any],
                            prefix: str = '') -> Dict[str, Any]:
     r"""Returns the hyper-parameters of :obj:`fn` that were given."""
     values = vars(args)
@@ -58,7 +59,7 @@ def given_hyper_parameters(args: argparse.Namespace, fn: Callable,
             if f'{prefix}{name}' in values}
 
 
-def describe_arguments(fn: Callable) -> Dict[str, str]:
+def describe_arguments(fn: Callable[..., Any]) -> Dict[str, str]:
     r"""Returns what the :obj:`Args` of a docstring say of each argument."""
     doc = re.split(r'\n\s*(?:Returns|Raises|Shapes):', fn.__doc__ or '')[0]
     parts = re.split(r'\n\s+(\w+) \([^)]*\): ', doc.split('Args:')[-1])
@@ -84,7 +85,11 @@ def _converter(option: HyperParameter) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
         if option.optional and text.lower() == 'none':
             return None
+        if option.type is dict:
+            return dict(json.loads(text))
         return option.type(text)
 
-    convert.__name__ = option.type.__name__  # Shown in error messages.
+    # Shown in error messages:
+    convert.__name__ = ('json' if option.type is dict
+                        else option.type.__name__)
     return convert

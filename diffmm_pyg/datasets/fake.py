@@ -8,6 +8,7 @@ from diffmm_pyg.datasets._splits import SplitDataset
 from diffmm_pyg.datasets.from_arrays import Splits, hetero_data_from_arrays
 from diffmm_pyg.datasets.split import split_edges
 from diffmm_pyg.errors import ConfigError
+from torch_geometric.data import HeteroData
 from torch_geometric.utils import coalesce
 
 
@@ -65,7 +66,7 @@ class FakeMultiModalRec(SplitDataset):
         interaction_noise: float = 0.1,
         popularity_skew: float = 0.5,
         seed: int = 0,
-        transform: Optional[Callable] = None,
+        transform: Optional[Callable[[HeteroData], HeteroData]] = None,
     ) -> None:
         super().__init__(None, transform)
         if not 1 <= num_blocks <= min(num_users, num_items):

@@ -92,8 +92,8 @@ class MultiModalRec(SplitDataset):
         name: str,
         source: Optional[str] = None,
         modalities: Optional[Sequence[str]] = None,
-        transform: Optional[Callable] = None,
-        pre_transform: Optional[Callable] = None,
+        transform: Optional[Callable[[HeteroData], HeteroData]] = None,
+        pre_transform: Optional[Callable[[HeteroData], HeteroData]] = None,
         force_reload: bool = False,
     ) -> None:
         if name not in PUBLISHED:

@@ -81,7 +81,7 @@ class PickledDType:
             raise ValueError(f"it holds values of type '{name}', not numbers")
         self.name = name
 
-    def __setstate__(self, state: Tuple) -> None:
+    def __setstate__(self, state: Tuple[Any, ...]) -> None:
         order = state[1] if state[1] in ['<', '>'] else '='
         self.name = order + self.name.lstrip('<>=|')
 
@@ -94,7 +94,7 @@ class PickledArray:
     def __init__(self, *args: Any):
         self.array = np.empty(0)
 
-    def __setstate__(self, state: Tuple) -> None:
+    def __setstate__(self, state: Tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, content = state
         self.array = to_array(content, dtype, shape, 'F' if fortran else 'C')
 
@@ -134,7 +134,7 @@ class MatrixUnpickler(pickle.Unpickler):
     matrices, and no others.
     """
     matrices = {'coo': CooMatrix, 'csr': CsrMatrix, 'csc': CscMatrix}
-    names: Dict[Tuple[str, str], Callable] = {
+    names: Dict[Tuple[str, str], Callable[..., Any]] = {
         ('numpy', 'ndarray'): PickledArray,
         ('numpy', 'dtype'): PickledDType,
         ('multiarray', '_reconstruct'): PickledArray,

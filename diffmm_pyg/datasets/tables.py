@@ -33,7 +33,7 @@ class Table:
             (default: :obj:`None`)
     """
     path: str
-    columns: Mapping[str, Sequence]
+    columns: Mapping[str, Sequence[Any]]
     lines: Optional[List[int]] = None
 
     def fail(self, row: int, column: str, message: str) -> NoReturn:
@@ -196,7 +196,7 @@ def read_parquet(path: str, required: Sequence[str],
                             f"{', '.join(names)}); rename the one meant")
         wanted = [name for name in [*required, *optional] if name in names]
         table = pq.read_table(path, columns=wanted)
-        columns: Dict[str, Sequence] = {
+        columns: Dict[str, Sequence[Any]] = {
             name: table.column(name).to_pylist()
             for name in wanted if name != 'timestamp'
         }

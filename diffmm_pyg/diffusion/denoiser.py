@@ -84,7 +84,7 @@ class Denoiser(torch.nn.Module):
                              persistent=False)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         I, H, C = self.num_items, self.hidden_channels, self.time_channels
         for weight, fan_in, fan_out in [

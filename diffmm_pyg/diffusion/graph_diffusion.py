@@ -139,7 +139,7 @@ class GraphDiffusion(torch.nn.Module):
     def modalities(self) -> List[str]:
         return self.denoiser.modalities
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         self.denoiser.reset_parameters()
 

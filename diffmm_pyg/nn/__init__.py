@@ -4,9 +4,11 @@ from .fusion import ModalityFusion
 from .loss import bpr_loss, contrastive_loss, info_nce_loss
 from .models import DiffMM, DiffMMOutput, Phase, Recommender
 from .stacked_adj import StackedAdj
+from .stacked_conv import StackedConv
 
 __all__ = [
     'StackedAdj',
+    'StackedConv',
     'DiffMM',
     'DiffMMOutput',
     'ModalityConv',

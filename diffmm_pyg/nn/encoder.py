@@ -38,14 +38,14 @@ class ModalityEncoder(torch.nn.Module):
                           bias=projection == 'linear')
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         self.lin.reset_parameters()
         if self.projection == 'leaky_relu':
             torch.nn.init.xavier_uniform_(self.lin.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.lin(x)
+        x = self.lin(x.to(self.lin.weight.dtype))
         return x if self.projection == 'linear' else F.leaky_relu(x, 0.2)
 
     def __repr__(self) -> str:

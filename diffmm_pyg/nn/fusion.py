@@ -25,7 +25,7 @@ class ModalityFusion(torch.nn.Module):
         self.logits = Parameter(torch.empty(len(self.modalities)))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         torch.nn.init.constant_(self.logits, 1 / len(self.modalities))
 

@@ -83,10 +83,11 @@ def denoised_adjs(
     num_users: int,
     num_items: int,
     dropout: float = 0.0,
+    sparse: Optional[bool] = None,
 ) -> Dict[str, StackedAdj]:
-    r"""Returns the matrices of the generated edges that :obj:`data` holds.
-    Entries are dropped by the key :obj:`data.edge_dropout_key`, so that they
-    are the same at each call.
+    r"""Returns the matrices of the generated edges that :obj:`data` holds, in
+    the form of :meth:`StackedAdj.from_edge_index`. Entries are dropped by the
+    key :obj:`data.edge_dropout_key`, so that they are the same at each call.
 
     Raises:
         DataError: If those of a modality are missing.
@@ -105,5 +106,5 @@ def denoised_adjs(
             generator = keyed_generator(*key, device=store.edge_index.device)
         out[modality] = StackedAdj.from_edge_index(
             store.edge_index, num_users, num_items, store.edge_weight, dropout,
-            generator)
+            generator, sparse)
     return out

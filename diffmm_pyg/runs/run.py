@@ -98,18 +98,24 @@ class Run:
             for name, label in labels.items()
         }
 
-    def model(self) -> Recommender:
+    def model(self, **kwargs: Any) -> Recommender:
         r"""Builds the trained model again.
 
+        Args:
+            **kwargs (optional): What takes the place of hyper-parameters:
+                code of one's own, which no file of the run holds, *e.g.*,
+                :obj:`conv=MyConv`.
+
         Raises:
-            ConfigError: If its class is not one of this library.
+            ConfigError: If its class is not one of this library, or a
+                convolution is missing that is none of PyG's.
         """
         name = self.config['class']
         if name not in MODELS:
             raise ConfigError(f"The run holds a model of class '{name}', "
                               f"which is not one of diffmm_pyg; build it, and "
                               f"load the parameters 'run.state'")
-        data, kwargs = self.config['data'], dict(self.config['model'])
+        data, kwargs = self.config['data'], {**self.config['model'], **kwargs}
         if 'diffusion' in self.config:
             kwargs['diffusion'] = self.config['diffusion']
         model = MODELS[name].from_sizes(data['num_users'], data['num_items'],

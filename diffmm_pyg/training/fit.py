@@ -193,7 +193,8 @@ def _accelerator(device: Optional[str]) -> Tuple[Any, torch.device]:
     return accelerator, accelerator.device if place is None else place
 
 
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
+def _autocast(device: torch.device,
+              precision: str) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.bfloat16,
                           enabled=precision == 'bf16')
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, fn: Callable, chunk_size: int, rows: Tensor,
-                *shared: Tensor) -> Tensor:
+    def forward(ctx: Any, fn: Callable[..., Tensor], chunk_size: int,
+                rows: Tensor, *shared: Tensor) -> Tensor:
         grads = [torch.zeros_like(x) for x in (rows, *shared)]
         parts = []
         for start in range(0, rows.size(0), chunk_size):

@@ -18,7 +18,7 @@ class HyperParameter(NamedTuple):
 
     Args:
         type (type): One of :obj:`bool`, :obj:`int`, :obj:`float`,
-            :obj:`str`.
+            :obj:`str`, or :obj:`dict` for more arguments by name.
         default (Any): The default value.
         choices (Tuple[str], optional): The values it may have.
         optional (bool): Whether it may be :obj:`None`.
@@ -29,7 +29,7 @@ class HyperParameter(NamedTuple):
     optional: bool
 
 
-def hyper_parameters(fn: Callable) -> Dict[str, HyperParameter]:
+def hyper_parameters(fn: Callable[..., Any]) -> Dict[str, HyperParameter]:
     r"""Returns the arguments of a function or class that have a default and a
     plain type, so that names, types and defaults stand in one place, the
     signature.
@@ -39,13 +39,17 @@ def hyper_parameters(fn: Callable) -> Dict[str, HyperParameter]:
     for name, parameter in inspect.signature(fn).parameters.items():
         if parameter.default is inspect.Parameter.empty or name not in hints:
             continue
-        kind, optional, choices = hints[name], False, ()
-        if get_origin(kind) is Union and type(None) in get_args(kind):
-            kind = next(t for t in get_args(kind) if t is not type(None))
-            optional = True
+        kinds, choices = [hints[name]], ()
+        if get_origin(hints[name]) is Union:
+            kinds = list(get_args(hints[name]))
+        optional = type(None) in kinds
+        # Of a name or an object, the name is plain:
+        kind = next(t for t in kinds if t is not type(None))
         if get_origin(kind) is Literal:
             kind, choices = str, get_args(kind)
-        if kind in (bool, int, float, str):
+        if kind == Dict[str, Any]:
+            kind = dict
+        if kind in (bool, int, float, str, dict):
             out[name] = HyperParameter(kind, parameter.default, choices,
                                        optional)
     return out

@@ -98,6 +98,8 @@ def map_blocks(fn: Callable[[int, int], T], num_rows: int,
     on from there.
     """
     out: List[T] = []
+    if torch.compiler.is_compiling():
+        block_size = num_rows  # The traced program is for any number of rows.
     start, size = 0, block_size
     while start < num_rows or len(out) == 0:
         end = min(start + size, num_rows)

@@ -24,12 +24,21 @@ def test_none_stands_for_the_default(cli, cwd):
     ('--seed', '-1', 'seed'),
     ('--lr', 'nan', 'lr'),
     ('--out', '', 'folder'),
+    ('--conv', 'os.system', 'os.system'),
+    ('--denoised-conv', 'SAGEConv', 'weighting'),
 ])
 def test_values_out_of_range(cli, cwd, flag, value, name):
     result = cli('train', flag, value)
     assert result.code == 1
     assert len(result.err.splitlines()) == 1 and name in result.err.lower()
     assert os.listdir(cwd) == []
+
+
+@pytest.mark.parametrize('value', ['{', '[1]', '7', 'null'])
+def test_arguments_of_a_convolution_that_are_no_object(cli, cwd, value):
+    result = cli('train', '--conv-kwargs', value)
+    assert result.code == 2
+    assert result.err.startswith("error: '--conv-kwargs': invalid json value")
 
 
 def test_modality_named_twice(cli, cwd):

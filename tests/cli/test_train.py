@@ -128,9 +128,12 @@ def test_modalities_of_the_embedded_data(cli):
     assert load('run').config['data']['channels'] == {'audio': 32}
 
 
+NO_OPTIONS = ['progress', 'origin']  # Those that only Python sets.
 VALUES = {  # Where any other value would not do.
     'training': {'device': 'cpu', 'out': 'run', 'top_k': 9},
-    'model': {'edge_dropout': 0.25},
+    'model': {'edge_dropout': 0.25, 'conv': 'SAGEConv',
+              'conv_kwargs': {'aggr': 'max'}, 'denoised_conv': 'GATConv',
+              'denoised_conv_kwargs': {'heads': 2}},
     'diffusion': {'time_channels': 6, 'sampler': 'softmax',
                   'likelihood': 'multinomial', 'first_beta': 1e-3},
 }
@@ -157,7 +160,8 @@ def to_args(values, prefix=''):
         if isinstance(value, bool):
             yield f'--{flag}' if value else f'--no-{flag}'
         else:
-            yield from [f'--{flag}', str(value)]
+            text = json.dumps(value) if isinstance(value, dict) else value
+            yield from [f'--{flag}', str(text)]
 
 
 @pytest.fixture
@@ -178,7 +182,8 @@ def fitted(monkeypatch):
 
 def test_every_hyper_parameter_arrives(cli, fitted):
     training = other_values(fit, 'training')
-    training.pop('progress')
+    for name in NO_OPTIONS:
+        training.pop(name)
     model = other_values(DiffMM, 'model')
     diffusion = other_values(GraphDiffusion, 'diffusion')
     cli('train', *to_args(training), *to_args(model),
@@ -232,7 +237,8 @@ def test_help_names_every_option(cli):
     assert result.code == 0
     names = [*hyper_parameters(fit), *hyper_parameters(DiffMM),
              *(f'diffusion_{n}' for n in hyper_parameters(GraphDiffusion))]
-    names.remove('progress')
+    for name in NO_OPTIONS:
+        names.remove(name)
     for name in [*names, 'data', 'root', 'source', 'modalities', 'preset']:
         assert f"--{name.replace('_', '-')}" in result.out
     assert ':obj:' not in result.out and ':class:' not in result.out

@@ -1,17 +1,34 @@
 import pytest
 import torch
 from oracle import BACKENDS, assert_close, random_rows
+from torch.nn import ModuleDict
 
 from diffmm_pyg.nn import ModalityConv, ModalityFusion, StackedAdj
 from diffmm_pyg.nn.propagation import is_linear, propagate
+from diffmm_pyg.nn.stacked_conv import StackedConv
 from torch_geometric.nn import LGConv
 
 U, I, F = 6, 5, 3
 MODALITIES = ['image', 'text']
 
 
+class Derived(ModalityConv):
+    r"""The same, but not known to be linear."""
+
+
+class Nonlinear(ModalityConv):
+    def message(self, x_j, edge_weight):
+        return super().message(x_j, edge_weight).relu()
+
+
+def convs(conv):
+    r"""The same convolution for all graphs."""
+    conv = StackedConv(conv)
+    return conv, ModuleDict(dict.fromkeys(MODALITIES, conv))
+
+
 @pytest.mark.parametrize('conv', [
-    ModalityConv(), LGConv(normalize=False)], ids=['ModalityConv', 'LGConv'])
+    Derived(), LGConv(normalize=False)], ids=['Derived', 'LGConv'])
 @pytest.mark.parametrize('masked', [False, True])
 @pytest.mark.parametrize('with_views', [False, True])
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -32,10 +49,10 @@ def test_general_equals_fused(double, conv, masked, with_views, backend):
     mask = {'text': torch.tensor([1, 0, 1, 1, 0]).bool()} if masked else None
 
     results = []
-    for linear, layer in [(False, conv), (True, ModalityConv())]:
+    for layer in [conv, ModalityConv()]:
         hidden, outs = propagate(
-            layer, adj, dict(zip(MODALITIES, denoised, strict=True)), user,
-            item, feats, fusion, 0.3, 2, with_views, mask, linear)
+            *convs(layer), adj, dict(zip(MODALITIES, denoised, strict=True)),
+            user, item, feats, fusion, 0.3, 2, with_views, mask)
         assert len(outs) == (3 if with_views else 1)
         out = torch.stack([hidden, *outs])
         factor = torch.linspace(-1, 1, out.numel()).view_as(out)
@@ -54,16 +71,11 @@ def test_vanishing_weight(double):
     args = (adj, dict.fromkeys(MODALITIES, adj), torch.randn(U, F),
             torch.randn(I, F), {m: torch.randn(I, F) for m in MODALITIES},
             fusion, 0.3, 1)
-    outs = [propagate(ModalityConv(), *args, linear=linear)[1]
-            for linear in [False, True]]
+    outs = [propagate(*convs(conv), *args)[1]
+            for conv in [Derived(), ModalityConv()]]
     for a, b in zip(*outs, strict=True):
         assert a.isfinite().all()
         assert_close(a, b)
-
-
-class Derived(ModalityConv):
-    def message(self, x_j, edge_weight):
-        return super().message(x_j, edge_weight).relu()
 
 
 @pytest.mark.parametrize('conv,linear', [
@@ -71,12 +83,13 @@ class Derived(ModalityConv):
     (ModalityConv(aggr='add'), True),
     (ModalityConv(aggr='mean'), True),
     (ModalityConv(aggr='max'), False),
-    (Derived(), False),
-    (LGConv(normalize=False), False),  # Is so, but not known to be.
+    (Nonlinear(), False),
+    (Derived(), False),  # Is so, but not known to be.
+    (LGConv(normalize=False), False),
 ])
 def test_is_linear(double, conv, linear):
-    assert is_linear(conv) == linear
-    if isinstance(conv, ModalityConv):
+    assert is_linear(StackedConv(conv)) == linear
+    if type(conv) in [ModalityConv, Nonlinear]:
         graph = random_rows(U, I, 0)[0].edge_index
         adj = StackedAdj.from_edge_index(graph, U, I, sparse=False)
         x, y = torch.randn(2, U + I, F)

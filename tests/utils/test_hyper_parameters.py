@@ -1,4 +1,4 @@
-from typing import Dict, List, Literal, Optional
+from typing import Any, Callable, Dict, List, Literal, Optional, Union
 
 import pytest
 
@@ -11,7 +11,9 @@ class Base:
                  kind: Literal['x', 'y'] = 'y', untyped=1,
                  names: List[str] = (), seed: Optional[int] = None,
                  mode: Optional[Literal['p', 'q']] = None,
-                 callback: Optional[Dict] = None):
+                 layer: Union[str, Callable] = 'relu',
+                 kwargs: Optional[Dict[str, Any]] = None,
+                 callback: Optional[Callable] = None):
         pass
 
 
@@ -29,6 +31,8 @@ def test_hyper_parameters_of_a_class():
         'kind': (str, 'y', ('x', 'y'), False),
         'seed': (int, None, (), True),
         'mode': (str, None, ('p', 'q'), True),
+        'layer': (str, 'relu', (), False),
+        'kwargs': (dict, None, (), True),
     }
 
 

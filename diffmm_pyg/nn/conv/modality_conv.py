@@ -1,4 +1,4 @@
-from typing import Union
+from typing import Any, Union
 
 from torch import Tensor
 
@@ -37,7 +37,7 @@ class ModalityConv(MessagePassing):
           root weights :math:`(|\mathcal{V}_t|)` *(optional)*
         - **output:** node features :math:`(|\mathcal{V}_t|, F)`
     """
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault('aggr', 'sum')
         super().__init__(**kwargs)
 

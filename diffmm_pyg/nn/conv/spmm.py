@@ -64,7 +64,7 @@ class _CSR:
 # The backward pass of `torch.sparse.mm` transposes its matrix anew in each
 # call, which takes as long as the product; hence these are kept for as long
 # as a matrix lives and its values stay as they are:
-_cache: WeakKeyDictionary = WeakKeyDictionary()
+_cache: WeakKeyDictionary[Any, _CSR] = WeakKeyDictionary()
 
 
 def _csr(adj_t: SparseTensor, dtype: torch.dtype) -> _CSR:

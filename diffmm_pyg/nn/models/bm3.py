@@ -78,7 +78,7 @@ class BM3(ModalityRecommender):
         self.predictor = Linear(hidden_channels, hidden_channels)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
         reset(self.lins)

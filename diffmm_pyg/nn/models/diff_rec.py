@@ -56,7 +56,7 @@ class DiffRec(RowRecommender):
                                    **kwargs.pop('diffusion', {}))
         return cls(num_users, num_items, diffusion, **kwargs)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         self.diffusion.reset_parameters()
 

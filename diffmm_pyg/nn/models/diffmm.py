@@ -6,23 +6,30 @@ from torch.nn import Embedding, ModuleDict
 
 from diffmm_pyg.data import check_sizes
 from diffmm_pyg.diffusion import GraphDiffusion
-from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.encoder import ModalityEncoder
 from diffmm_pyg.nn.fusion import ModalityFusion
+from diffmm_pyg.nn.models.diffmm_checks import check_values, check_weights
+from diffmm_pyg.nn.models.diffmm_explanation import (
+    DiffMMExplanation,
+    explain_diffmm,
+)
+from diffmm_pyg.nn.models.diffmm_forward import (
+    Masks,
+    diffmm_features,
+    diffmm_forward,
+)
 from diffmm_pyg.nn.models.diffmm_loss import diffmm_loss
 from diffmm_pyg.nn.models.diffmm_output import DiffMMOutput
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
 from diffmm_pyg.nn.models.diffmm_ranking import ClosedForm, diffmm_embeddings
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
 from diffmm_pyg.nn.models.score_fusion import Embeddings
-from diffmm_pyg.nn.propagation import is_linear, propagate
+from diffmm_pyg.nn.resolver import Conv, conv_name, conv_resolver
 from diffmm_pyg.nn.stacked_adj import StackedAdj
-from diffmm_pyg.utils.checks import check_choice, check_k, check_range
-from diffmm_pyg.utils.normalize import row_normalize
+from diffmm_pyg.nn.stacked_conv import StackedConv
+from diffmm_pyg.recommendation import Id
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
-
-Masks = Optional[Dict[str, Tensor]]
 
 
 class DiffMM(Recommender):
@@ -48,7 +55,8 @@ class DiffMM(Recommender):
     \mathbf{\hat{A}}^m [\mathbf{U}; \mathbf{P}^m]`. As everything is linear,
     the main branch costs the same for any number of modalities. Where an item
     lacks a modality, its weights :math:`w_m`, also those in its rows of
-    :math:`\mathbf{G}`, are renormalized over the modalities it has.
+    :math:`\mathbf{G}`, are renormalized over the modalities it has. Any
+    convolution, one per graph, can take the place of the products.
 
     Args:
         num_users (int): The number of users.
@@ -108,6 +116,20 @@ class DiffMM(Recommender):
             :class:`~diffmm_pyg.nn.models.ease.EASE`. (default: :obj:`0.0`)
         closed_form_reg (float, optional): The regularization of the latter.
             (default: :obj:`50.0`)
+        conv (str or Callable, optional): The convolution on the observed
+            graph: the name of one of :obj:`torch_geometric.nn` or, from
+            Python, a class, or a function that makes one of
+            :obj:`hidden_channels`. (default: :obj:`"ModalityConv"`)
+        conv_kwargs (Dict[str, Any], optional): More arguments of it, plain
+            values. (default: :obj:`None`)
+        denoised_conv (str or Callable, optional): The same on the generated
+            graph of every modality. (default: :obj:`"ModalityConv"`)
+        denoised_conv_kwargs (Dict[str, Any], optional): More arguments of it,
+            plain values. (default: :obj:`None`)
+
+    Raises:
+        ConfigError: If a convolution does not fit.
+        ValueError: If another argument has no usable value.
     """
     def __init__(
         self,
@@ -136,35 +158,12 @@ class DiffMM(Recommender):
         denoiser_weight: float = 0.0,
         closed_form_weight: float = 0.0,
         closed_form_reg: float = 50.0,
+        conv: Conv = 'ModalityConv',
+        conv_kwargs: Optional[Dict[str, Any]] = None,
+        denoised_conv: Conv = 'ModalityConv',
+        denoised_conv_kwargs: Optional[Dict[str, Any]] = None,
     ):
         super().__init__()
-        check_choice('anchor', anchor, ['main', 'modality'])
-        check_range('hidden_channels', hidden_channels, 1)
-        check_range('num_layers', num_layers, 0)
-        check_range('denoiser_passes', denoiser_passes, 1)
-        if num_contrasts is not None:
-            check_range('num_contrasts', num_contrasts, 1)
-        check_range('edge_dropout', edge_dropout, 0, 1)
-        for name, value in [('temperature', temperature),
-                            ('weight_scale', weight_scale),
-                            ('closed_form_reg', closed_form_reg)]:
-            check_range(name, value, 0, open_low=True)
-        for name, value in [('adj_weight', adj_weight),
-                            ('residual_weight', residual_weight),
-                            ('ssl_weight', ssl_weight),
-                            ('reg_weight', reg_weight),
-                            ('denoiser_weight', denoiser_weight),
-                            ('closed_form_weight', closed_form_weight)]:
-            check_range(name, value, 0)
-        check_k(k, num_items)
-        if list(in_channels) != diffusion.modalities:
-            raise ValueError(f"'in_channels' names the modalities "
-                             f"{list(in_channels)}, but 'diffusion' was made "
-                             f"for {diffusion.modalities}")
-        if num_items != diffusion.denoiser.num_items:
-            raise ValueError(f"'num_items' is {num_items}, but 'diffusion' "
-                             f"was made for {diffusion.denoiser.num_items} "
-                             f"items")
         self.num_users = num_users
         self.num_items = num_items
         self.in_channels = dict(in_channels)
@@ -189,9 +188,14 @@ class DiffMM(Recommender):
         self.denoiser_weight = denoiser_weight
         self.closed_form_weight = closed_form_weight
         self.closed_form_reg = closed_form_reg
+        self.conv = conv_name(conv)
+        self.conv_kwargs = conv_kwargs
+        self.denoised_conv = conv_name(denoised_conv)
+        self.denoised_conv_kwargs = denoised_conv_kwargs
+        self.diffusion = diffusion
+        check_values(self)
         self.kept_closed_form: Optional[ClosedForm] = None
 
-        self.diffusion = diffusion
         self.user_embedding = Embedding(num_users, hidden_channels)
         self.item_embedding = Embedding(num_items, hidden_channels)
         self.encoders = ModuleDict({
@@ -199,7 +203,14 @@ class DiffMM(Recommender):
             for m, channels in in_channels.items()
         })
         self.fusion = ModalityFusion(list(in_channels))
-        self.conv = ModalityConv()
+        self.observed_conv = StackedConv(
+            conv_resolver(conv, hidden_channels, conv_kwargs))
+        self.denoised_convs = ModuleDict({
+            m: StackedConv(conv_resolver(denoised_conv, hidden_channels,
+                                         denoised_conv_kwargs))
+            for m in in_channels
+        })
+        check_weights(self)
         self.reset_parameters()
 
     @classmethod
@@ -210,13 +221,15 @@ class DiffMM(Recommender):
                                    **kwargs.pop('diffusion', {}))
         return cls(num_users, num_items, in_channels, diffusion, **kwargs)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         torch.nn.init.xavier_uniform_(self.user_embedding.weight)
         torch.nn.init.xavier_uniform_(self.item_embedding.weight)
         reset(self.encoders)
         reset(self.fusion)
         reset(self.diffusion)
+        reset(self.observed_conv)
+        reset(self.denoised_convs)
 
     @property
     def modalities(self) -> List[str]:
@@ -244,26 +257,9 @@ class DiffMM(Recommender):
             with_views (bool, optional): If set to :obj:`False`, leaves the
                 contrastive views out. (default: :obj:`True`)
         """
-        user, item = self.user_embedding.weight, self.item_embedding.weight
-        feat_dict = self._features(x_dict, mask_dict)
-        hidden, outs = propagate(
-            self.conv, adj, denoised_adj_dict, user, item, feat_dict,
-            self.fusion, self.adj_weight, self.num_layers, with_views,
-            mask_dict, linear=is_linear(self.conv))
-        out = outs[0] + self.residual_weight * row_normalize(hidden)
-        sizes = [self.num_users, self.num_items]
-        (user, item), *views = [x.split(sizes) for x in (out, *outs[1:])]
-        return DiffMMOutput(user, item, dict(zip(self.modalities, views,
-                                                 strict=False)))
-
-    def _features(self, x_dict: Dict[str, Tensor],
-                  mask_dict: Masks) -> Dict[str, Tensor]:
-        out = {}
-        for m in self.modalities:
-            out[m] = row_normalize(self.encoders[m](x_dict[m]))
-            if mask_dict is not None and m in mask_dict:
-                out[m] = out[m] * mask_dict[m].view(-1, 1)
-        return out
+        feat_dict = diffmm_features(self, x_dict, mask_dict)
+        return diffmm_forward(self, feat_dict, adj, denoised_adj_dict,
+                              mask_dict, with_views)
 
     def loss(
         self,
@@ -290,6 +286,13 @@ class DiffMM(Recommender):
 
     def embed(self, data: HeteroData) -> Embeddings:
         return diffmm_embeddings(self, data)
+
+    def explain(self, user: Id, item: Id,
+                data: Optional[HeteroData] = None) -> DiffMMExplanation:
+        r"""Explains the score of :obj:`item` for :obj:`user` by original ids,
+        without what the denoisers and the closed form add to the ranking.
+        """
+        return explain_diffmm(self, self.graph(data), user, item)
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}({self.num_users}, '

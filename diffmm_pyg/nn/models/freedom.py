@@ -105,7 +105,7 @@ class FREEDOM(ModalityRecommender):
         self._frozen: Tuple[List[Tensor], Optional[WeightedAdj]] = ([], None)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
         for weight in self.lins.parameters():

@@ -63,7 +63,7 @@ class MultDAE(RowRecommender):
         self.bias_out = Parameter(torch.empty(num_items))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         for weight in [self.weight_in, self.weight_out]:
             torch.nn.init.xavier_normal_(weight)

@@ -61,7 +61,7 @@ class NGCF(EmbeddingRecommender):
         ]) for _ in range(2))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
         for weight in self._weights:

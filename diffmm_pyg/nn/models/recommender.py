@@ -80,6 +80,18 @@ class Recommender(torch.nn.Module, abc.ABC):
         items :math:`(|\mathcal{I}|, F)` to rank with.
         """
 
+    def graph(self, data: Optional[HeteroData] = None) -> HeteroData:
+        r"""Returns :obj:`data` or, if not given, the graph of the training.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        data = self.data if data is None else data
+        if data is None:
+            raise ConfigError("The model was not trained by 'fit'; give the "
+                              "graph to recommend on as 'data'")
+        return data
+
     @torch.no_grad()
     def recommend(
         self,
@@ -102,10 +114,7 @@ class Recommender(torch.nn.Module, abc.ABC):
             ConfigError: If an id is unknown, :obj:`k` is out of range, or
                 there is no graph.
         """
-        data = self.data if data is None else data
-        if data is None:
-            raise ConfigError("The model was not trained by 'fit'; give the "
-                              "graph to recommend on as 'data'")
+        data = self.graph(data)
         check_k(k, data[ITEM].num_nodes)
         training = self.training
         user_emb, item_emb = self.eval().embed(data)

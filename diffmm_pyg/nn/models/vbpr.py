@@ -59,7 +59,7 @@ class VBPR(ModalityRecommender):
         })
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
         torch.nn.init.xavier_uniform_(self.user_factor.weight)

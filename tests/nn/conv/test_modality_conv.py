@@ -3,10 +3,10 @@ import sys
 
 import pytest
 import torch
+from formats import FORMATS, sparse_tensor
 from oracle import assert_close, generator
 
 from diffmm_pyg.nn import ModalityConv
-from diffmm_pyg.typing import WITH_TORCH_SPARSE, SparseTensor
 
 EDGE_INDEX = torch.tensor([[0, 1, 2, 3, 0], [0, 0, 1, 1, 3]])
 NUM_SRC, NUM_DST = 4, 5
@@ -18,29 +18,6 @@ def dense(edge_index, weight, size=SIZE):
     r"""The matrix [num_dst, num_src] of weighted edges."""
     out = weight.new_zeros(size[1], size[0])
     return out.index_put((edge_index[1], edge_index[0]), weight)
-
-
-def sparse_tensor(edge_index, weight, size=SIZE):
-    if not WITH_TORCH_SPARSE:
-        pytest.skip("'torch-sparse' is not installed")
-    return SparseTensor(row=edge_index[1], col=edge_index[0], value=weight,
-                        sparse_sizes=size[::-1])
-
-
-def torch_sparse(layout):
-    def make(edge_index, weight, size=SIZE):
-        adj_t = torch.sparse_coo_tensor(edge_index.flip([0]), weight,
-                                        size[::-1]).coalesce()
-        return adj_t.to_sparse(layout=layout)
-
-    return make
-
-
-FORMATS = {
-    'SparseTensor': sparse_tensor,
-    'CSR': torch_sparse(torch.sparse_csr),
-    'COO': torch_sparse(torch.sparse_coo),
-}
 
 
 def test_modality_conv():
@@ -99,13 +76,13 @@ def test_formats_agree_with_root_weight(double, name):
     x = (torch.randn(NUM_SRC, 3), torch.randn(NUM_DST, 3))
     root, weight = torch.rand(NUM_DST), WEIGHT.double()
     assert_close(
-        conv(x, FORMATS[name](EDGE_INDEX, weight), root_weight=root),
+        conv(x, FORMATS[name](EDGE_INDEX, weight, SIZE), root_weight=root),
         conv(x, EDGE_INDEX, weight, root))
 
 
 def test_twice_through_the_same_matrix(double):
     # The transpose that the first backward pass caches serves the second.
-    adj_t = sparse_tensor(EDGE_INDEX, WEIGHT.double())
+    adj_t = sparse_tensor(EDGE_INDEX, WEIGHT.double(), SIZE)
     x = torch.randn(NUM_SRC, 3, requires_grad=True)
     for _ in range(2):
         out = ModalityConv()((x, None), adj_t)
@@ -120,7 +97,7 @@ def test_order_of_edges():
     perm = torch.tensor([4, 2, 0, 3, 1])
     assert_close(conv((x, None), EDGE_INDEX[:, perm], WEIGHT[perm],
                       size=SIZE), out)
-    adj_t = sparse_tensor(EDGE_INDEX[:, perm], WEIGHT[perm])
+    adj_t = sparse_tensor(EDGE_INDEX[:, perm], WEIGHT[perm], SIZE)
     assert_close(conv((x, None), adj_t), out)
 
 
@@ -144,7 +121,7 @@ def test_flow():
 
 @pytest.mark.parametrize('name', FORMATS)
 def test_weights_given_twice(name):
-    adj_t = FORMATS[name](EDGE_INDEX, WEIGHT)
+    adj_t = FORMATS[name](EDGE_INDEX, WEIGHT, SIZE)
     with pytest.raises(ValueError, match="'edge_weight' would be ignored"):
         ModalityConv()((torch.randn(NUM_SRC, 3), None), adj_t, WEIGHT)
 
@@ -162,7 +139,7 @@ def test_formats_agree_on_aggregation(double, name, aggr):
     x = torch.randn(NUM_SRC, 3, generator=generator(0), requires_grad=True)
     results = []
     for out in [conv((x, None), EDGE_INDEX, weight, size=SIZE),
-                conv((x, None), FORMATS[name](EDGE_INDEX, weight))]:
+                conv((x, None), FORMATS[name](EDGE_INDEX, weight, SIZE))]:
         results.append([out, *torch.autograd.grad(out.square().sum(), x)])
     for a, b in zip(*results, strict=True):
         assert_close(a, b)
@@ -170,7 +147,7 @@ def test_formats_agree_on_aggregation(double, name, aggr):
 
 def test_mean_and_maximum():
     x = torch.tensor([[1.], [10.], [3.], [-1.]])
-    adj_t = sparse_tensor(EDGE_INDEX, WEIGHT)
+    adj_t = sparse_tensor(EDGE_INDEX, WEIGHT, SIZE)
     for aggr, expected in [('mean', [10.25, 0., 0., 0.25, 0.]),
                            ('max', [20., 3., 0., 0.25, 0.])]:
         out = ModalityConv(aggr=aggr)((x, None), adj_t)
@@ -178,7 +155,7 @@ def test_mean_and_maximum():
 
 
 def test_no_warning_and_no_filter():
-    sparse_tensor(EDGE_INDEX, WEIGHT)  # Skips where there is none.
+    sparse_tensor(EDGE_INDEX, WEIGHT, SIZE)  # Skips where there is none.
     code = """
 import warnings
 filters = list(warnings.filters)
