@@ -2,13 +2,13 @@ r"""The :class:`~torch_geometric.data.HeteroData` contract of this package:
 what :obj:`data['user']`, :obj:`data['item']` and the edges between them hold.
 """
 import hashlib
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from diffmm_pyg.errors import ConfigError, DataError
-from diffmm_pyg.typing import INTERACTS, ITEM, USER
+from diffmm_pyg.typing import INTERACTS, ITEM, USER, EdgeType
 from torch_geometric.data import HeteroData
 
 
@@ -79,9 +79,25 @@ def check_data(data: HeteroData) -> None:
                             f"data['item'].has_{modality} to False there")
 
 
+def check_relation(data: HeteroData, edge_type: EdgeType) -> None:
+    r"""Checks that :obj:`data` holds the edges of a relation.
+
+    Raises:
+        DataError: If it does not.
+    """
+    if edge_type not in data.edge_types:
+        raise DataError(f"There is no relation {edge_type}; data has "
+                        f"{data.edge_types}")
+    if 'edge_index' not in data[edge_type]:
+        raise DataError(f"data{list(edge_type)}.edge_index is missing; "
+                        f"'ToSparseTensor', which removes it, comes last")
+
+
 def check_edges(edge_index: Tensor, num_users: int, num_items: int,
-                name: str = 'edge_index') -> None:
-    r"""Checks that user and item indices are within range.
+                name: str = 'edge_index',
+                kinds: Tuple[str, str] = (USER, ITEM)) -> None:
+    r"""Checks that user and item indices, or those of other :obj:`kinds` of
+    nodes, are within range.
 
     Raises:
         DataError: If they are not, naming the first bad column, or if their
@@ -93,10 +109,10 @@ def check_edges(edge_index: Tensor, num_users: int, num_items: int,
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise DataError(f"'{name}' must have shape [2, E] "
                         f"(got {list(edge_index.shape)})")
-    for row, kind, size in [(0, USER, num_users), (1, ITEM, num_items)]:
+    for row, size in enumerate([num_users, num_items]):
         bad = (edge_index[row] < 0) | (edge_index[row] >= size)
         if bad.any():
-            pos = int(bad.nonzero()[0])
+            pos, kind = int(bad.nonzero()[0]), kinds[row]
             raise DataError(f"Column {pos} of '{name}' names {kind} "
                             f"{int(edge_index[row, pos])}; {kind} indices "
                             f"must lie in 0..{size - 1}")

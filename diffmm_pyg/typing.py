@@ -34,8 +34,18 @@ REV_INTERACTS: EdgeType = (ITEM, 'rev_interacts', USER)
 EdgesDict = Dict[str, Tuple[Tensor, Tensor]]
 
 
-def denoised_edge_type(modality: str) -> EdgeType:
-    r"""Returns the edge type that holds the user-item edges which the
-    diffusion model of :obj:`modality` generated.
+def denoised_edge_type(modality: str,
+                       edge_type: EdgeType = INTERACTS) -> EdgeType:
+    r"""Returns the edge type that holds the edges which the diffusion model
+    of :obj:`modality` generated from those of :obj:`edge_type`.
     """
-    return (USER, f'denoised_{modality}', ITEM)
+    src, _, dst = edge_type
+    return (src, f'denoised_{modality}', dst)
+
+
+def reverse_edge_type(edge_type: EdgeType) -> EdgeType:
+    r"""Returns the edge type of the reverse of a bipartite relation, as
+    :class:`~torch_geometric.transforms.ToUndirected` names it.
+    """
+    src, relation, dst = edge_type
+    return (dst, f'rev_{relation}', src)

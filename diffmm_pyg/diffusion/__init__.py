@@ -1,4 +1,5 @@
 from .denoiser import Denoiser
+from .fit_diffusion import fit_diffusion
 from .gaussian_diffusion import GaussianDiffusion
 from .graph_diffusion import GraphDiffusion
 from .schedule import linear_variance_betas
@@ -7,5 +8,6 @@ __all__ = [
     'Denoiser',
     'GaussianDiffusion',
     'GraphDiffusion',
+    'fit_diffusion',
     'linear_variance_betas',
 ]

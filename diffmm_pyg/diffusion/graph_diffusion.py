@@ -8,20 +8,13 @@ from diffmm_pyg.data import check_edges
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
-from diffmm_pyg.diffusion.objective import (
-    gaussian_objective,
-    msi_matrices,
-    multinomial_objective,
-)
+from diffmm_pyg.diffusion.objective import OBJECTIVES, msi_matrices
 from diffmm_pyg.diffusion.row_scores import RowScores
 from diffmm_pyg.diffusion.sampled_items import (
     SampledItems,
     sampled_noisy_matmul,
 )
-from diffmm_pyg.diffusion.sampled_objective import (
-    sampled_gaussian_objective,
-    sampled_multinomial_objective,
-)
+from diffmm_pyg.diffusion.sampled_objective import SAMPLED_OBJECTIVES
 from diffmm_pyg.typing import EdgesDict
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from diffmm_pyg.utils.random import keyed_generator
@@ -34,16 +27,6 @@ Sampler = Literal['posterior', 'softmax', 'direct']
 SAMPLERS: Dict[str, List[Sampler]] = {  # The default one first.
     'gaussian': ['posterior'],
     'multinomial': ['direct', 'softmax'],
-}
-
-OBJECTIVES = {
-    'gaussian': gaussian_objective,
-    'multinomial': multinomial_objective,
-}
-
-SAMPLED_OBJECTIVES = {
-    'gaussian': sampled_gaussian_objective,
-    'multinomial': sampled_multinomial_objective,
 }
 
 ROW_BLOCK_SIZE = 2048  # The number of rows that are denoised at a time.
@@ -146,8 +129,8 @@ class GraphDiffusion(torch.nn.Module):
     def loss(
         self,
         rows: SparseRows,
-        features: Dict[str, Tensor],
-        item_embedding: Tensor,
+        features: Optional[Dict[str, Tensor]] = None,
+        item_embedding: Optional[Tensor] = None,
         masks: Optional[Dict[str, Tensor]] = None,
         seed: Tuple[int, ...] = (0, ),
         timestep: Optional[Tensor] = None,
@@ -159,11 +142,14 @@ class GraphDiffusion(torch.nn.Module):
 
         Args:
             rows (SparseRows): The clean rows, :math:`(N, |\mathcal{I}|)`.
-            features (Dict[str, torch.Tensor]): The projected features
-                :math:`\mathbf{P}^m` of the items, of shape
-                :math:`(|\mathcal{I}|, F)`.
-            item_embedding (torch.Tensor): The embeddings of the items, of
-                shape :math:`(|\mathcal{I}|, F)`.
+            features (Dict[str, torch.Tensor], optional): The projected
+                features :math:`\mathbf{P}^m` of the items, of shape
+                :math:`(|\mathcal{I}|, F)`. Without them, no signal is
+                injected. (default: :obj:`None`)
+            item_embedding (torch.Tensor, optional): The embeddings
+                :math:`\mathbf{E}` of the items, of shape
+                :math:`(|\mathcal{I}|, F)`; the features themselves if not
+                given. (default: :obj:`None`)
             masks (Dict[str, torch.Tensor], optional): The items
                 :math:`(|\mathcal{I}|)` that have a modality; the others are
                 left out of its MSI loss. (default: :obj:`None`)
@@ -205,6 +191,9 @@ class GraphDiffusion(torch.nn.Module):
         shape = (-1, *denoiser.bias_in.size())
         hidden = denoiser.hidden(z.view(shape), time.view(shape))
 
+        if features is None:  # Where all items look the same.
+            features = dict.fromkeys(
+                self.modalities, denoiser.bias_out.new_zeros(rows.num_cols, 1))
         args = (*msi_matrices(self.modalities, rows, features, item_embedding,
                               masks),
                 process.loss_weights[timestep], self.msi_weight)

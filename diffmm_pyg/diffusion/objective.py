@@ -71,12 +71,12 @@ def msi_matrices(
     modalities: List[str],
     rows: SparseRows,
     features: Dict[str, Tensor],
-    item_embedding: Tensor,
+    item_embedding: Optional[Tensor],
     masks: Optional[Dict[str, Tensor]],
 ) -> Tuple[List[Tensor], List[Tensor]]:
     r"""Returns, per modality, the constant :math:`\mathbf{P}` and
     :math:`x_0 \mathbf{E}` of the MSI loss, of which items without the modality
-    are left out.
+    are left out. Without embeddings, :math:`\mathbf{E} = \mathbf{P}`.
     """
     feats, targets = [], []
     for m in modalities:
@@ -84,7 +84,9 @@ def msi_matrices(
         if masks is not None and m in masks:
             has = masks[m].view(-1, 1)
         feats.append(features[m].detach() * has)
-        targets.append(rows.matmul(item_embedding.detach() * has))
+        targets.append(rows.matmul(
+            feats[-1] if item_embedding is None else
+            item_embedding.detach() * has))
     return feats, targets
 
 
@@ -156,3 +158,9 @@ def sum_over_modalities(
                                    chunk_size=chunk_size)
         loss, parts = loss + value, parts + part
     return loss, parts
+
+
+OBJECTIVES = {
+    'gaussian': gaussian_objective,
+    'multinomial': multinomial_objective,
+}

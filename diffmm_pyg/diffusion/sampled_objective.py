@@ -133,3 +133,9 @@ def _predictions(hidden: Tensor, weight: Tensor, bias: Tensor,
     inside = col < num_sampled
     zeros[row[inside], col[inside]] = fill
     return zeros, ones
+
+
+SAMPLED_OBJECTIVES = {
+    'gaussian': sampled_gaussian_objective,
+    'multinomial': sampled_multinomial_objective,
+}

@@ -10,11 +10,13 @@ from tqdm import tqdm
 
 from diffmm_pyg.errors import ConfigError, MissingExtraError, RunError
 from diffmm_pyg.nn.models import Phase, Recommender
+from diffmm_pyg.nn.models.recommender import Key
 from diffmm_pyg.runs import Run, check_out, free_folder, save_run, to_run
 from diffmm_pyg.training.best import Best
 from diffmm_pyg.training.splits import Splits
-from diffmm_pyg.utils import RowEmbedding, UserEmbedding, keyed_generator
+from diffmm_pyg.utils import RowEmbedding, UserEmbedding
 from diffmm_pyg.utils.checks import check_choice
+from diffmm_pyg.utils.epoch import train_epoch
 from diffmm_pyg.utils.interrupt import uninterrupted
 from torch_geometric.data import HeteroData
 
@@ -199,32 +201,22 @@ def _autocast(device: torch.device,
                           enabled=precision == 'bf16')
 
 
-def _run_phase(phase: Phase, optimizer: Any, key: Sequence[int],
+def _run_phase(phase: Phase, optimizer: Any, key: Key,
                batch_size: int, accelerator: Any, device: torch.device,
                precision: str, bar: tqdm) -> Dict[str, float]:
     if phase.begin is not None:
         with _autocast(device, precision):
-            phase.begin(tuple(key))
-    generator = keyed_generator(*key)
-    perm = torch.randperm(phase.num_examples, generator=generator).to(device)
-    batches = perm.split(batch_size)
-    totals: Dict[str, Tensor] = {}
-    for step, index in enumerate(batches):
+            phase.begin(key)
+    num_batches = math.ceil(phase.num_examples / batch_size)
+
+    def loss(index: Tensor, batch_key: Key) -> Dict[str, Tensor]:
+        bar.set_description(f'{phase.name} {batch_key[-1] + 1}/{num_batches}')
         with _autocast(device, precision):
-            losses = phase.loss(index, batch_size, (*key, step))
-        accelerator.backward(losses['loss'])
-        optimizer.step()
-        optimizer.zero_grad()  # Gradients are not to outlive their phase.
-        for name, value in losses.items():
-            totals[name] = totals.get(name, 0.) + value.detach()
-        bar.set_description(f'{phase.name} {step + 1}/{len(batches)}')
-    means = {f'{phase.name}/{name}': float(total) / len(batches)
-             for name, total in totals.items()}
-    if not math.isfinite(means[f'{phase.name}/loss']):
-        raise RunError(f"The loss of phase '{phase.name}' is not finite in "
-                       f"epoch {key[1] + 1}; lower 'lr' (or look for extreme "
-                       f"features), and train again")
-    return means
+            return phase.loss(index, batch_size, batch_key)
+
+    means = train_epoch(loss, optimizer, phase.num_examples, batch_size, key,
+                        phase.name, device, accelerator.backward)
+    return {f'{phase.name}/{name}': value for name, value in means.items()}
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
-from .add_denoised_edges import add_denoised_edges
+from .add_denoised_edges import AddDenoisedEdges, add_denoised_edges
 from .bipartite_gcn_norm import BipartiteGCNNorm, bipartite_gcn_norm
 from .item_knn_graph import item_knn_graph
 
 __all__ = [
+    'AddDenoisedEdges',
     'BipartiteGCNNorm',
     'add_denoised_edges',
     'bipartite_gcn_norm',

@@ -1,10 +1,26 @@
-from diffmm_pyg.typing import EdgesDict, denoised_edge_type
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.diffusion.graph_diffusion import Candidates, Weighting
+from diffmm_pyg.diffusion.relation import relation_rows
+from diffmm_pyg.typing import (
+    INTERACTS,
+    EdgesDict,
+    EdgeType,
+    denoised_edge_type,
+    reverse_edge_type,
+)
 from torch_geometric.data import HeteroData
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
 
 
-def add_denoised_edges(data: HeteroData, edges: EdgesDict) -> HeteroData:
+def add_denoised_edges(
+    data: HeteroData,
+    edges: EdgesDict,
+    edge_type: EdgeType = INTERACTS,
+    reverse: bool = False,
+) -> HeteroData:
     r"""Writes generated edges into the edge stores
-    :obj:`('user', 'denoised_<modality>', 'item')`, in place.
+    :obj:`(src, 'denoised_<modality>', dst)`, in place.
 
     Args:
         data (HeteroData): The graph.
@@ -13,8 +29,85 @@ def add_denoised_edges(data: HeteroData, edges: EdgesDict) -> HeteroData:
             per modality, as
             :meth:`~diffmm_pyg.diffusion.GraphDiffusion.generate` returns
             them.
+        edge_type (Tuple[str, str, str], optional): The relation
+            :obj:`(src, relation, dst)` that they were generated from.
+            (default: :obj:`('user', 'interacts', 'item')`)
+        reverse (bool, optional): If set to :obj:`True`, the reverse edges are
+            written, too, into :obj:`(dst, 'rev_denoised_<modality>', src)`.
+            (default: :obj:`False`)
     """
     for modality, (edge_index, edge_weight) in edges.items():
-        store = data[denoised_edge_type(modality)]
+        new_type = denoised_edge_type(modality, edge_type)
+        store = data[new_type]
         store.edge_index, store.edge_weight = edge_index, edge_weight
+        if reverse:
+            store = data[reverse_edge_type(new_type)]
+            store.edge_index = edge_index.flip([0])
+            store.edge_weight = edge_weight
     return data
+
+
+@functional_transform('diffmm_add_denoised_edges')
+class AddDenoisedEdges(BaseTransform):
+    r"""Denoises the rows of a bipartite relation by a trained diffusion model
+    and adds, for every modality, the edges to the best :obj:`k` nodes of every
+    row, as :obj:`(src, 'denoised_<modality>', dst)` with :obj:`edge_index` and
+    :obj:`edge_weight` (functional name: :obj:`diffmm_add_denoised_edges`).
+
+    Only :obj:`edge_index` of the relation is read, never
+    :obj:`edge_label_index`. After
+    :class:`~torch_geometric.transforms.RandomLinkSplit`, those are the message
+    passing edges of each split; the model, too, must then have been trained on
+    the training split. :class:`~torch_geometric.transforms.ToSparseTensor`
+    comes after this transform.
+
+    Args:
+        diffusion (GraphDiffusion): The diffusion model, trained, *e.g.*, by
+            :meth:`~diffmm_pyg.diffusion.fit_diffusion`.
+        edge_type (Tuple[str, str, str], optional): The relation
+            :obj:`(src, relation, dst)`.
+            (default: :obj:`('user', 'interacts', 'item')`)
+        k (int, optional): The number of edges per row and modality.
+            (default: :obj:`5`)
+        candidates (str, optional): The nodes that edges may lead to, see
+            :meth:`~diffmm_pyg.diffusion.GraphDiffusion.generate`.
+            (default: :obj:`"unseen"`)
+        weighting (str, optional): Their weights, see
+            :meth:`~diffmm_pyg.diffusion.GraphDiffusion.generate`.
+            (default: :obj:`"score"`)
+        weight_scale (float, optional): The factor of these weights.
+            (default: :obj:`1.0`)
+        reverse (bool, optional): If set to :obj:`True`, the reverse edges are
+            added, too, as :obj:`(dst, 'rev_denoised_<modality>', src)`.
+            (default: :obj:`False`)
+    """
+    def __init__(
+        self,
+        diffusion: GraphDiffusion,
+        edge_type: EdgeType = INTERACTS,
+        k: int = 5,
+        candidates: Candidates = 'unseen',
+        weighting: Weighting = 'score',
+        weight_scale: float = 1.0,
+        reverse: bool = False,
+    ):
+        self.diffusion = diffusion
+        self.edge_type = edge_type
+        self.k = k
+        self.candidates = candidates
+        self.weighting = weighting
+        self.weight_scale = weight_scale
+        self.reverse = reverse
+
+    def forward(self, data: HeteroData) -> HeteroData:
+        rows = relation_rows(self.diffusion, data, self.edge_type)
+        edges = self.diffusion.generate(rows, self.k, self.candidates,
+                                        self.weighting, self.weight_scale)
+        device = data[self.edge_type].edge_index.device
+        edges = {m: (edge_index.to(device), edge_weight.to(device))
+                 for m, (edge_index, edge_weight) in edges.items()}
+        return add_denoised_edges(data, edges, self.edge_type, self.reverse)
+
+    def __repr__(self) -> str:
+        return (f'{self.__class__.__name__}({self.edge_type}, k={self.k}, '
+                f'modalities={self.diffusion.modalities})')

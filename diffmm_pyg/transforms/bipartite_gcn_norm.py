@@ -3,8 +3,8 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor
 
-from diffmm_pyg.errors import DataError
-from diffmm_pyg.typing import INTERACTS, EdgeType
+from diffmm_pyg.data import check_relation
+from diffmm_pyg.typing import INTERACTS, EdgeType, reverse_edge_type
 from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
@@ -67,10 +67,8 @@ class BipartiteGCNNorm(BaseTransform):
         self.edge_type = edge_type
 
     def forward(self, data: HeteroData) -> HeteroData:
-        src, relation, dst = self.edge_type
-        if self.edge_type not in data.edge_types:
-            raise DataError(f"There is no relation {self.edge_type} to "
-                            f"normalize; data has {data.edge_types}")
+        src, _, dst = self.edge_type
+        check_relation(data, self.edge_type)
         store = data[self.edge_type]
         weight, root_src, root_dst = bipartite_gcn_norm(
             store.edge_index, data[src].num_nodes, data[dst].num_nodes,
@@ -78,7 +76,7 @@ class BipartiteGCNNorm(BaseTransform):
         store.edge_weight = weight
         data[src].root_weight, data[dst].root_weight = root_src, root_dst
 
-        reverse = (dst, f'rev_{relation}', src)
+        reverse = reverse_edge_type(self.edge_type)
         if reverse in data.edge_types:
             rev = data[reverse]
             rev.edge_weight = bipartite_gcn_norm(

@@ -68,13 +68,7 @@ class DiffRec(RowRecommender):
             seed (Tuple[int], optional): The key of the random draws.
                 (default: :obj:`(0, )`)
         """
-        # Where all items look the same, there is no signal to inject.
-        nothing = self.diffusion.denoiser.bias_out.new_zeros(
-            rows.num_cols, 1)
-        losses = self.diffusion.loss(
-            rows, {m: nothing for m in self.diffusion.modalities}, nothing,
-            seed=seed)
-        return {'loss': losses['loss']}
+        return {'loss': self.diffusion.loss(rows, seed=seed)['loss']}
 
     def phases(self, data: HeteroData) -> List[Phase]:
         return [self.row_phase(data, self.loss)]
