@@ -171,11 +171,17 @@ def change(folder, name, old, new):
 
 
 @pytest.mark.parametrize('damage, match', [
-    (lambda f: (f / 'interactions.csv').unlink(), "no 'interactions.csv' or"),
+    (lambda f: (f / 'interactions.csv').unlink(),
+     "no 'interactions.csv', '.tsv' or '.parquet' and no '.inter' file"),
     (lambda f: (f / 'interactions.csv').write_text('user,item\n'),
      "interactions.csv' holds no interaction"),
-    (lambda f: change(f, 'interactions.csv', 'bob,i2', 'bob,i7'),
-     "interactions.csv', line 2, column 'item': the item 'i7' is unknown"),
+    (lambda f: (f / 'interactions.csv').write_text('user,item\na,i7\n'),
+     "interactions.csv', line 2, column 'item': no item has a feature row; "
+     "items are called 'i7' here, and 'i9' in"),
+    (lambda f: (f / 'interactions.tsv').touch(),
+     "holds both 'interactions.csv' and 'interactions.tsv'; remove one"),
+    (lambda f: (f / 'text_feat.npy').touch(),
+     "features_text.npy' and 'text_feat.npy' are both features of 'text'"),
     (lambda f: (f / 'items.csv').unlink(),
      r"line 2, column 'item': the item 'i2' is unknown.*0\.\.2"),
     (lambda f: change(f, 'interactions.csv', 'valid', 'dev?'),
@@ -199,6 +205,21 @@ def test_folder_errors(folder, damage, match):
     damage(folder)
     with pytest.raises(DataError, match=match):
         load(folder)
+
+
+def test_folder_of_mmrec(tmp_path):
+    rows = ['0\t1\t5.0\t9\t0', '0\t0\t3.0\t9\t1', '1\t1\t1.0\t9\t0',
+            '1\t2\t1.0\t9\t2']
+    header = 'userID\titemID\trating\ttimestamp\tx_label'
+    (tmp_path / 'baby.inter').write_text('\n'.join([header, *rows]))
+    (tmp_path / 'u_id_mapping.csv').write_text('user_id\tuserID\nA1\t0\n')
+    np.save(tmp_path / 'image_feat.npy', np.ones((3, 2)))
+    np.save(tmp_path / 'text_feat.npy', np.ones((3, 4)))
+    train, val, test = load(tmp_path)
+    assert modalities(train) == ['image', 'text']
+    assert labels(train) == {(0, 1), (1, 1)}
+    assert labels(val) == {(0, 0)}
+    assert labels(test) == {(1, 2)}
 
 
 def test_folder_missing(tmp_path):
