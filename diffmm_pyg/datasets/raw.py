@@ -3,6 +3,7 @@ pickled SciPy interaction matrices (:obj:`.pkl`). Both treat the file as
 foreign: nothing in it is run, and no more memory is taken than it has bytes.
 """
 import os.path as osp
+import sys
 from typing import Optional, Tuple
 
 import numpy as np
@@ -37,6 +38,12 @@ def read_npy(path: str, kinds: str = 'fiu') -> np.ndarray:
         wanted = 'real numbers' if 'f' in kinds else 'integers or text'
         raise DataError(f"'{path}' holds values of type '{array.dtype}'; save "
                         f"it again with {wanted}")
+    if array.dtype.kind == 'U' and array.dtype.itemsize > 0:
+        # Python takes no string of others, and says so by a `SystemError`:
+        code = np.ascontiguousarray(array).view(f'{array.dtype.byteorder}u4')
+        if code.max(initial=0) > sys.maxunicode:
+            raise DataError(f"'{path}' is damaged: it holds characters that "
+                            f"do not exist; fetch or save it again")
     return array
 
 

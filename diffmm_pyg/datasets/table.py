@@ -2,6 +2,7 @@ r"""The columns of a table of interactions or items, wherever they are from."""
 import re
 import warnings
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import (
     Any,
     Dict,
@@ -15,7 +16,7 @@ from typing import (
 
 import numpy as np
 
-from diffmm_pyg.datasets.ids import INTEGER
+from diffmm_pyg.datasets.ids import are_integers
 from diffmm_pyg.errors import DataError
 
 # What the columns are called if nothing else is said, in lower case. RecBole
@@ -31,6 +32,7 @@ FIELD_TYPE = re.compile(r':(token|float)(_seq)?$')
 # Values are kept in arrays as wide as the longest: one quotation mark that is
 # not closed must not make all of them as long as the file.
 MAX_LENGTH = 256
+MISSING = ['None', 'nan', '<NA>', 'NaT']
 DECIMAL = re.compile(r'-?[0-9]+\.0*')
 
 
@@ -74,21 +76,20 @@ class Table:
         """
         values: Any = self.columns[column]
         values = values.tolist() if hasattr(values, 'tolist') else list(values)
-        for row, value in enumerate(values):
-            problem = find_problem(value)
-            if problem is None and type(value) is not type(values[0]):
-                problem = (f'the id {value!r} is {type(value).__name__}, the '
-                           f'first one {type(values[0]).__name__}; store all '
-                           f'of them as text or all as integers')
-            if problem is not None:
-                self.fail(row, column, problem)
+        kinds = set(map(type, values))
+        if not (kinds <= {int} or kinds <= {str}) or any(
+                find_problem(value, type(value)) for value in set(values)):
+            problems = (find_problem(v, type(values[0])) for v in values)
+            row, problem = next(filter(itemgetter(1), enumerate(problems)))
+            self.fail(row, column, str(problem))
         ids = list(map(str, values))
-        decimals = [i for i, v in enumerate(ids) if DECIMAL.fullmatch(v)]
-        if 0 < len(decimals) < len(ids) and all(
-                INTEGER.fullmatch(v) or DECIMAL.fullmatch(v) for v in ids):
-            self.fail(decimals[0], column, f"the id '{ids[decimals[0]]}' is a "
-                      f"decimal number, others are integers; write all of "
-                      f"them as integers")
+        distinct = set(ids)
+        decimals = {value for value in distinct if DECIMAL.fullmatch(value)}
+        if 0 < len(decimals) < len(distinct) and are_integers(
+                distinct - decimals):
+            row = next(i for i, value in enumerate(ids) if value in decimals)
+            self.fail(row, column, f"the id '{ids[row]}' is a decimal number, "
+                      f"others are integers; write all of them as integers")
         return ids
 
     def times(self, column: str) -> np.ndarray:
@@ -113,15 +114,24 @@ class Table:
                         f"are mixed; use one of them throughout")
 
 
-def find_problem(value: Any) -> Optional[str]:
-    r"""Returns what is wrong with an id, and what to do, if anything."""
-    if type(value) is int:
-        return None
-    if value == '' or str(value) in ['None', 'nan', '<NA>', 'NaT']:
+def find_problem(value: Any, kind: Any) -> Optional[str]:
+    r"""Returns what is wrong with an id among ids of a kind, and what to do,
+    if anything.
+    """
+    known = type(value) in [int, str]
+    # pandas has other values than `None` for what is missing:
+    if value == '' if known else str(value) in MISSING:
         return 'the id is empty; fill it in, or remove the row'
-    if type(value) is not str:
+    if not known:
         return (f'the id {value!r} is neither an integer nor text; store it '
                 f'as one of them')
+    if type(value) is not kind:
+        return (f'the id {value!r} is {type(value).__name__}, the first one '
+                f'{kind.__name__}; store all of them as text or all as '
+                f'integers')
+    if isinstance(value, int):
+        return None if value.bit_length() < 64 else (
+            'the id is an integer of more than 64 bits; store it as text')
     if len(value) > MAX_LENGTH:
         return (f"the id '{value[:20]}...' has {len(value)} characters, more "
                 f"than {MAX_LENGTH}; shorten it, or close a quotation mark")

@@ -13,6 +13,7 @@ from diffmm_pyg.errors import DataError
     (['a', 2.], 'row 1, .*: the id 2.0 is neither an integer nor text'),
     (['a', float('nan')], 'row 1, .*: the id is empty'),
     (['a', 'b' * 257], "row 1, .*: the id 'b{20}...' has 257 characters"),
+    ([1, 2**64], 'row 1, .*: the id is an integer of more than 64 bits'),
     (['a', 'b\0'], 'row 1, .*: the id .* characters that are no text'),
     (['a', '\ud800'], 'row 1, .*: the id .* characters that are no text'),
 ])
@@ -26,6 +27,11 @@ def test_ids_name_the_row(values, match):
 
 def test_ids_that_are_all_decimal_numbers_are_text():
     assert Table('log', {'user': ['1.0', '2.0']}).ids('user') == ['1.0', '2.0']
+
+
+def test_ids_that_look_like_nothing_are_text():
+    ids = ['nan', 'None', 'NA']
+    assert Table('log', {'user': ids}).ids('user') == ids
 
 
 def test_times_with_a_zone_and_in_objects():
