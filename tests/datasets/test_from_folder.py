@@ -6,6 +6,8 @@ from diffmm_pyg.datasets import hetero_data_from_folder, node_ids
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import INTERACTS
 
+pytestmark = pytest.mark.filterwarnings('ignore:Merged')
+
 SPLIT = '''user,item,split
 bob,i2,train
 ann,i9,train
@@ -53,7 +55,9 @@ def test_folder_with_splits(folder):
 def test_folder_counts_duplicates_once(folder):
     rows = 'bob,i5,val\nann,i2,test\nann,i2,TEST\n'
     (folder / 'interactions.csv').write_text(SPLIT + rows)
-    sizes = [data[INTERACTS].edge_label_index.size(1) for data in load(folder)]
+    with pytest.warns(UserWarning, match='Merged 4 of 9 interactions'):
+        splits = load(folder)
+    sizes = [data[INTERACTS].edge_label_index.size(1) for data in splits]
     assert sizes == [2, 1, 2]
 
 

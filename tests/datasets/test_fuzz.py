@@ -54,14 +54,14 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('fuzz')
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(content=st.binary(max_size=80))
 def test_any_bytes(folder, content):
     build(folder / 'log.csv', content)
     build(folder / 'log.csv', b'user,item,timestamp\n' + content)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(content=mutated(TABLES))
 @example(content=b'user,item\n' + b'"a\n,x\n' * 100)
 def test_any_damage_to_a_text_file(folder, content):

@@ -72,8 +72,7 @@ def test_read_npy_of_text(tmp_path, order):
     assert read_npy(str(path), 'iuU').tolist() == ['a', 'Zoë', '\U0010ffff']
     with pytest.raises(DataError, match='again with real numbers'):
         read_npy(str(path))
-    # No such character:
-    path.write_bytes(path.read_bytes()[:-12] + b'\x11' * 12)
+    path.write_bytes(path.read_bytes()[:-12] + b'\x11' * 12)  # None such
     with pytest.raises(DataError, match='x.npy.*characters that do not exist'):
         read_npy(str(path), 'iuU')
 
