@@ -2,7 +2,8 @@ r"""The original ids of users and items, kept in the graph as tensors: PyG's
 loaders, transforms and :meth:`subgraph` select from and move tensors, but
 fail on lists of strings (and on NumPy arrays of strings).
 """
-from typing import Any, List, Union
+import re
+from typing import Any, Iterable, List, Sequence, Union
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from diffmm_pyg.errors import DataError
 from torch_geometric.data import HeteroData
+
+# Integers as Python writes them: '007' is a text, and stays one.
+INTEGER = re.compile(r'0|-?[1-9][0-9]{0,17}')
 
 
 def encode_ids(ids: Any, num_nodes: int, node_type: str) -> Tensor:
@@ -56,3 +60,18 @@ def node_ids(data: HeteroData, node_type: str) -> List[Union[int, str]]:
         return ids.tolist()
     array = ids.numpy().view(f'S{ids.size(1)}').reshape(-1)
     return np.char.decode(array, 'utf-8').tolist()
+
+
+def sorted_ids(ids: Iterable[str]) -> List[str]:
+    r"""Returns ids, sorted as integers if they all are some."""
+    ids = list(ids)
+    return sorted(ids, key=int if are_integers(ids) else None)
+
+
+def to_numbers(ids: Sequence[str]) -> np.ndarray:
+    r"""Returns ids as integers if they all are some, otherwise as text."""
+    return np.array(ids, dtype=np.int64 if are_integers(ids) else np.str_)
+
+
+def are_integers(ids: Iterable[str]) -> bool:
+    return all(INTEGER.fullmatch(value) for value in ids)

@@ -3,6 +3,7 @@ pickled SciPy interaction matrices (:obj:`.pkl`). Both treat the file as
 foreign: nothing in it is run, and no more memory is taken than it has bytes.
 """
 import os.path as osp
+import sys
 from typing import Optional, Tuple
 
 import numpy as np
@@ -14,8 +15,13 @@ from diffmm_pyg.datasets.safe_pickle import PickledMatrix, load_matrix
 from diffmm_pyg.errors import DataError
 
 
-def read_npy(path: str) -> np.ndarray:
-    r"""Reads a numeric :obj:`.npy` file.
+def read_npy(path: str, kinds: str = 'fiu') -> np.ndarray:
+    r"""Reads a :obj:`.npy` file.
+
+    Args:
+        path (str): The file.
+        kinds (str, optional): The kinds of values to accept, as NumPy's
+            :obj:`dtype.kind` calls them. (default: :obj:`"fiu"`)
 
     Raises:
         DataError: If the file is missing, truncated, or no such array.
@@ -27,22 +33,41 @@ def read_npy(path: str) -> np.ndarray:
         array = np.lib.format.open_memmap(path, mode='r')
     except Exception as e:
         raise DataError(f"'{path}' is truncated or no .npy file "
-                        f"({_one_line(e)}); fetch or save it again") from e
-    if array.dtype.kind not in 'fiu':
+                        f"({one_line(e)}); fetch or save it again") from e
+    if array.dtype.kind not in kinds:
+        wanted = 'real numbers' if 'f' in kinds else 'integers or text'
         raise DataError(f"'{path}' holds values of type '{array.dtype}'; save "
-                        f"it again with real numbers")
+                        f"it again with {wanted}")
+    if array.dtype.kind == 'U' and array.dtype.itemsize > 0:
+        # Python takes no string of others, and says so by a `SystemError`:
+        code = np.ascontiguousarray(array).view(f'{array.dtype.byteorder}u4')
+        if code.max(initial=0) > sys.maxunicode:
+            raise DataError(f"'{path}' is damaged: it holds characters that "
+                            f"do not exist; fetch or save it again")
     return array
 
 
 def read_features(path: str, num_items: Optional[int] = None,
                   ) -> Tuple[Tensor, Optional[Tensor]]:
-    r"""Reads the features of one modality. Half precision is promoted, since
-    sums of it overflow. An item whose row is NaN throughout has no features.
+    r"""Reads the features of one modality (see :meth:`check_features`).
 
     Args:
         path (str): The :obj:`.npy` file.
         num_items (int, optional): The number of rows that it must have.
             (default: :obj:`None`)
+    """
+    array = read_npy(path)
+    if num_items is not None and array.shape[:1] not in [(), (num_items, )]:
+        raise DataError(f"'{path}' has {array.shape[0]} rows, but there are "
+                        f"{num_items} items; give it one row per item")
+    return check_features(array, path)
+
+
+def check_features(array: np.ndarray,
+                   name: str) -> Tuple[Tensor, Optional[Tensor]]:
+    r"""Turns the features of one modality into a tensor. Half precision is
+    promoted, since sums of it overflow. An item whose row is NaN throughout
+    has no features.
 
     Shapes:
         - **output:** features :math:`(|\mathcal{I}|, F)`, and the mask of
@@ -53,20 +78,15 @@ def read_features(path: str, num_items: Optional[int] = None,
         DataError: If the array is not of this shape, or a row holds NaN
             (next to numbers) or infinite values.
     """
-    array = read_npy(path)
     if array.ndim != 2 or 0 in array.shape:
-        raise DataError(f"'{path}' has shape {list(array.shape)}; features "
+        raise DataError(f"'{name}' has shape {list(array.shape)}; features "
                         f"must have shape [num_items, F]")
-    if num_items is not None and array.shape[0] != num_items:
-        raise DataError(f"'{path}' has {array.shape[0]} rows, but there are "
-                        f"{num_items} items; give it one row per item")
-
     with np.errstate(over='ignore'):  # Infinite values are reported below.
         x = torch.from_numpy(np.array(array, dtype=np.float32))
     missing = x.isnan().all(dim=1)
     bad = ~x.isfinite().all(dim=1) & ~missing
     if bad.any():
-        raise DataError(f"'{path}', row {int(bad.nonzero()[0])}: NaN or "
+        raise DataError(f"'{name}', row {int(bad.nonzero()[0])}: NaN or "
                         f"infinite values; mend the row, or set all of it to "
                         f"NaN if the item lacks this modality")
     return (x, ~missing) if missing.any() else (x, None)
@@ -89,7 +109,7 @@ def read_matrix(path: str) -> sp.coo_matrix:
         out = sp.coo_matrix(((value != 0).astype(np.float32), (row, col)),
                             shape=matrix.shape)
     except Exception as e:
-        raise DataError(f"'{path}' is not read: {_one_line(e)}; give a SciPy "
+        raise DataError(f"'{path}' is not read: {one_line(e)}; give a SciPy "
                         f"COO or CSR matrix pickled by protocol 2 or newer, "
                         f"or fetch the file again") from e
     out.eliminate_zeros()
@@ -131,6 +151,6 @@ def check_exists(path: str) -> None:
                         f"that was given")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0].rstrip('.')[:200]

@@ -16,10 +16,11 @@ def split_edges(
 ) -> Tuple[Tensor, Tensor, Tensor]:
     r"""Splits the interactions of every user into training, validation and
     test ones. Of a user with three or more, at least one goes into each split
-    whose ratio is positive; of a user with fewer, all are trained on.
+    whose ratio is positive; of a user with fewer, all are trained on. A pair
+    that is there repeatedly counts once, at its earliest time.
 
     Args:
-        edge_index (torch.Tensor): The interactions, without duplicates.
+        edge_index (torch.Tensor): The interactions.
         val_ratio (float, optional): The share for validation.
             (default: :obj:`0.1`)
         test_ratio (float, optional): The share for testing.
@@ -41,6 +42,7 @@ def split_edges(
     if min(val_ratio, test_ratio) < 0 or val_ratio + test_ratio >= 1:
         raise ConfigError(f"val_ratio={val_ratio} and test_ratio={test_ratio} "
                           f"must be at least 0, and less than 1 together")
+    edge_index, time = _merge_repeated(edge_index, time)
     user = edge_index[0].numpy()
     order = np.random.default_rng(seed).permutation(user.size)
     if time is not None:
@@ -62,6 +64,21 @@ def split_edges(
     masks = [~(is_test | is_val), is_val, is_test]
     train, val, test = [edge_index[:, torch.from_numpy(m)] for m in masks]
     return train, val, test
+
+
+def _merge_repeated(
+    edge_index: Tensor,
+    time: Optional[Tensor],
+) -> Tuple[Tensor, Optional[Tensor]]:
+    item_and_user = edge_index.flip(0).numpy()
+    keys = item_and_user if time is None else [time.numpy(), *item_and_user]
+    order = torch.from_numpy(np.lexsort(keys))
+    edge_index = edge_index[:, order]
+    first = torch.ones(order.numel(), dtype=torch.bool)
+    first[1:] = (edge_index[:, 1:] != edge_index[:, :-1]).any(dim=0)
+    if time is not None:
+        time = time[order][first]
+    return edge_index[:, first], time
 
 
 def _held_out(degree: np.ndarray, ratio: float,

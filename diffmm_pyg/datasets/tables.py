@@ -1,181 +1,143 @@
-r"""Readers of tables of interactions and items: CSV and Parquet files whose
-columns have names.
+r"""Readers of tables of interactions and items: text files (CSV, TSV, and the
+:obj:`.inter` and :obj:`.item` files of RecBole and MMRec), Parquet files, and
+data frames.
 """
 import csv
-import os.path as osp
-from dataclasses import dataclass
-from typing import (
-    Any,
-    Dict,
-    List,
-    Mapping,
-    NoReturn,
-    Optional,
-    Sequence,
-    Tuple,
-)
+import os
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from diffmm_pyg.datasets.raw import check_exists, one_line
+from diffmm_pyg.datasets.table import Table, find_columns, match_columns
 from diffmm_pyg.errors import DataError, MissingExtraError
 
 SEPARATORS = [',', '\t', ';', '|', ' ']
+PARQUET = b'PAR1'
+# The first bytes of what is mistaken for a table of text:
+FOREIGN = {
+    b'\x1f\x8b': 'compressed; unpack it first',
+    b'PK\x03\x04': 'a ZIP archive or a workbook; save its table as CSV',
+    b'\x80': "a pickle; 'read_matrix' reads pickled SciPy matrices",
+    b'\xff\xfe': 'encoded in UTF-16; save it again as UTF-8',
+    b'\xfe\xff': 'encoded in UTF-16; save it again as UTF-8',
+}
+# Of a Parquet file. Equal values take next to no space in one, but pairs of a
+# user and an item differ:
+MAX_ROWS_PER_BYTE = 100
 
 
-@dataclass
-class Table:
-    r"""The columns of a table: text, or what a Parquet file holds.
+def read_table(
+    source: Any,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    columns: Optional[Mapping[str, str]] = None,
+    name: str = 'table',
+) -> Table:
+    r"""Reads a table from a file or a data frame.
 
     Args:
-        path (str): The file.
-        columns (Mapping[str, sequence]): The values of every column.
-        lines (List[int], optional): The line of every row in a text file.
-            (default: :obj:`None`)
-    """
-    path: str
-    columns: Mapping[str, Sequence[Any]]
-    lines: Optional[List[int]] = None
-
-    def fail(self, row: int, column: str, message: str) -> NoReturn:
-        r"""Raises a :class:`DataError` that names the place of a value."""
-        place = f'row {row}'
-        if self.lines is not None:
-            place = f'line {self.lines[row]}'
-        raise DataError(f"'{self.path}', {place}, column '{column}': "
-                        f"{message}")
-
-    def ids(self, column: str) -> List[str]:
-        r"""Returns a column of ids as text, so that the number 7 of a
-        Parquet file and the text of a CSV file are the same id.
-
-        Raises:
-            DataError: If an id is empty, or neither an integer nor text.
-        """
-        values = self.columns[column]
-        for row, value in enumerate(values):
-            if value == '' or value is None:
-                self.fail(row, column, 'the id is empty; fill it in, or '
-                          'remove the row')
-            if type(value) not in [int, str]:
-                self.fail(row, column, f'the id {value!r} is neither an '
-                          f'integer nor text; store it as one of them')
-        return list(map(str, values))
-
-    def times(self, column: str) -> np.ndarray:
-        r"""Returns a column of times as numbers that can be compared.
-
-        Raises:
-            DataError: If a value is neither a number nor an ISO 8601 time.
-        """
-        values = np.asarray(self.columns[column])
-        if values.dtype.kind not in 'iufM':
-            values = np.char.rstrip(values.astype(str), 'Z')
-        out = _to_times(values)
-        if out is not None:
-            return out
-        for row in range(values.size):
-            if _to_times(values[row:row + 1]) is None:
-                self.fail(row, column, f"'{values[row]}' is no time; give a "
-                          f"number, or a time like 2024-01-31T12:00:00")
-        raise DataError(f"'{self.path}', column '{column}': numbers and dates "
-                        f"are mixed; use one of them throughout")
-
-
-def _to_times(values: np.ndarray) -> Optional[np.ndarray]:
-    dtypes: List[Any] = [values.dtype]
-    if values.dtype.kind == 'U':
-        dtypes = ['int64', 'float64', 'datetime64[us]']
-    for dtype in dtypes:
-        try:
-            out = values.astype(dtype)
-        except (OverflowError, ValueError):
-            continue
-        is_time = out.dtype.kind == 'M'
-        if is_time and values.dtype.kind == 'U':
-            # NumPy takes any number for a year:
-            is_iso = np.char.find(values, '-') == 4
-            out[~is_iso] = np.datetime64('NaT')
-        if np.isfinite(out).all():
-            return out.view(np.int64) if is_time else out
-    return None
-
-
-def read_table(folder: str, stem: str, required: Sequence[str],
-               optional: Sequence[str] = ()) -> Optional[Table]:
-    r"""Reads :obj:`<stem>.csv` or :obj:`<stem>.parquet`, or returns
-    :obj:`None` if the folder has neither.
+        source (str, os.PathLike or data frame): The file, or anything with
+            named columns that turn into arrays (pandas, polars, Arrow).
+        required (List[str]): The columns that there must be, by what they
+            mean: :obj:`"user"`, :obj:`"item"`, :obj:`"timestamp"` or
+            :obj:`"split"`.
+        optional (List[str], optional): The columns to read if they are there.
+            (default: :obj:`()`)
+        columns (Dict[str, str], optional): What these columns are called in
+            the table, if not as usual. (default: :obj:`None`)
+        name (str, optional): What messages call a data frame.
+            (default: :obj:`"table"`)
 
     Raises:
-        DataError: If the folder has both, the file is damaged, or a required
-            column is missing.
+        DataError: If the file is missing or damaged, or a required column is
+            missing.
+        MissingExtraError: If :obj:`pyarrow` is not installed, for Parquet.
     """
-    path = osp.join(folder, stem)
-    has_csv, has_parquet = [
-        osp.isfile(f'{path}.{ending}') for ending in ['csv', 'parquet']
-    ]
-    if has_csv and has_parquet:
-        raise DataError(f"The folder '{folder}' holds both '{stem}.csv' and "
-                        f"'{stem}.parquet'; remove one of them")
-    if has_parquet:
-        return read_parquet(f'{path}.parquet', required, optional)
-    return read_csv(f'{path}.csv', required, optional) if has_csv else None
+    if not isinstance(source, (str, os.PathLike)):
+        return read_frame(source, required, optional, columns, name)
+    path = os.path.expanduser(os.fspath(source))
+    check_exists(path)
+    with open(path, 'rb') as f:
+        start = f.read(4)
+    if len(start) == 0:
+        raise DataError(f"'{path}' is empty; give a table with a header")
+    if start == PARQUET or path.lower().endswith('.parquet'):
+        return read_parquet(path, required, optional, columns)
+    for magic, message in FOREIGN.items():
+        if start.startswith(magic):
+            raise DataError(f"'{path}' is {message}")
+    return read_csv(path, required, optional, columns)
 
 
-def read_csv(path: str, required: Sequence[str],
-             optional: Sequence[str] = ()) -> Table:
+def read_csv(
+    path: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    columns: Optional[Mapping[str, str]] = None,
+) -> Table:
     r"""Reads the named columns of a text file in UTF-8 with a header. The
     separator is the one that makes the header hold the required columns.
 
     Raises:
         DataError: If there is none, or a line has too few or many values.
     """
-    columns: Dict[str, List[str]] = {}
+    values: Dict[str, List[str]] = {}
     lines: List[int] = []
     try:
         with open(path, newline='', encoding='utf-8-sig') as f:
-            first = f.readline()
-            separator, header = sniff_header(first, required, path)
+            separator, header = sniff_header(f.readline(), required, columns)
+            positions = find_columns(f"'{path}', line 1", header, required,
+                                     optional, columns)
+            values = {column: [] for column in positions}
+            wanted = [(i, values[column]) for column, i in positions.items()]
             reader = csv.reader(f, delimiter=separator, strict=True)
-            wanted = [
-                (i, columns.setdefault(name, []))
-                for i, name in enumerate(header)
-                if name in [*required, *optional] and name not in columns
-            ]
             for row in reader:
                 if len(row) == len(header):
                     for i, column in wanted:
                         column.append(row[i].strip())
                     lines.append(reader.line_num + 1)
                 elif len(row) > 0:  # Blank lines are left out.
-                    raise DataError(f"'{path}', line {reader.line_num + 1}: "
-                                    f"{len(row)} values, but the header has "
-                                    f"{len(header)}; mend the line")
+                    raise DataError(
+                        f"'{path}', line {reader.line_num + 1}: {len(row)} "
+                        f"values, but the header has {len(header)}, separated "
+                        f"by {separator!r}; mend the line")
     except csv.Error as e:
         raise DataError(f"'{path}', line {reader.line_num + 1}: {e}; mend "
                         f"the line") from e
     except UnicodeDecodeError as e:
         raise DataError(f"'{path}' is not encoded in UTF-8 ({e.reason} at "
                         f"byte {e.start}); save it again as UTF-8") from e
-    return Table(path, columns, lines)
+    names = {column: header[i] for column, i in positions.items()}
+    return Table(path, values, names, lines)
 
 
 def sniff_header(line: str, required: Sequence[str],
-                 path: str) -> Tuple[str, List[str]]:
+                 columns: Optional[Mapping[str, str]] = None,
+                 ) -> Tuple[str, List[str]]:
+    r"""Returns the separator of a header and its names."""
+    headers = {}
     for separator in SEPARATORS:
         try:
             names = next(csv.reader([line], delimiter=separator), [])
         except csv.Error:
             continue
-        header = [name.strip().lower() for name in names]
-        if set(required) <= set(header):
-            return separator, header
-    raise DataError(f"'{path}', line 1: the header '{line.strip()[:80]}' "
-                    f"lacks the columns {', '.join(required)}; give the names "
-                    f"of the columns in the first line")
+        headers[separator] = [name.strip() for name in names]
+
+    def num_found(separator: str) -> int:
+        found = match_columns(headers[separator], required, columns)
+        return sum(len(positions) > 0 for positions in found.values())
+
+    best = max(headers, key=num_found, default=',')
+    return best, headers.get(best, [line.strip()])
 
 
-def read_parquet(path: str, required: Sequence[str],
-                 optional: Sequence[str] = ()) -> Table:
+def read_parquet(
+    path: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    columns: Optional[Mapping[str, str]] = None,
+) -> Table:
     r"""Reads the named columns of a Parquet file.
 
     Raises:
@@ -183,26 +145,61 @@ def read_parquet(path: str, required: Sequence[str],
         MissingExtraError: If :obj:`pyarrow` is not installed.
     """
     try:
-        import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as e:
         raise MissingExtraError('pyarrow', 'parquet',
                                 'to read Parquet files') from e
     try:
-        names = pq.read_schema(path).names
-        missing = [name for name in required if name not in names]
-        if missing:
-            raise DataError(f"'{path}' has no column '{missing[0]}' (but "
-                            f"{', '.join(names)}); rename the one meant")
-        wanted = [name for name in [*required, *optional] if name in names]
-        table = pq.read_table(path, columns=wanted)
-        columns: Dict[str, Sequence[Any]] = {
-            name: table.column(name).to_pylist()
-            for name in wanted if name != 'timestamp'
+        with pq.ParquetFile(path) as file:
+            num_rows = file.metadata.num_rows
+            if num_rows > MAX_ROWS_PER_BYTE * os.path.getsize(path):
+                raise ValueError(f'it claims {num_rows} rows')
+            header = file.schema_arrow.names
+            positions = find_columns(f"'{path}'", header, required, optional,
+                                     columns)
+            names = {column: header[i] for column, i in positions.items()}
+            table = file.read(columns=list(names.values()))
+        values = {
+            column: table.column(name).to_numpy()
+            if column == 'timestamp' else table.column(name).to_pylist()
+            for column, name in names.items()
         }
-        if 'timestamp' in wanted:
-            columns['timestamp'] = table.column('timestamp').to_numpy()
-    except (pa.ArrowException, OSError) as e:
+    except DataError:
+        raise
+    except Exception as e:  # pyarrow's, and others in a damaged file
         raise DataError(f"'{path}' is damaged or no Parquet file "
-                        f"({str(e).splitlines()[0]}); save it again") from e
-    return Table(path, columns)
+                        f"({one_line(e)}); save it again") from e
+    return Table(path, values, names)
+
+
+def read_frame(
+    frame: Any,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    columns: Optional[Mapping[str, str]] = None,
+    name: str = 'table',
+) -> Table:
+    r"""Reads the named columns of a data frame.
+
+    Raises:
+        DataError: If it is none, or lacks a required column.
+    """
+    header = frame_header(frame)
+    if header is None:
+        raise DataError(f"'{name}' is no table, but a "
+                        f"'{type(frame).__name__}'; give the name of a file, "
+                        f"or a data frame")
+    positions = find_columns(f"'{name}'", header, required, optional, columns)
+    names = {column: header[i] for column, i in positions.items()}
+    values = {c: np.asarray(frame[label]) for c, label in names.items()}
+    return Table(name, values, names)
+
+
+def frame_header(frame: Any) -> Optional[List[Any]]:
+    r"""Returns the names of the columns of a data frame (pandas, polars) or
+    an Arrow table, :obj:`None` if it is none.
+    """
+    for attribute in ['column_names', 'columns']:
+        if hasattr(frame, attribute):
+            return list(getattr(frame, attribute))
+    return None

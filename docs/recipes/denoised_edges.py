@@ -1,4 +1,4 @@
-r"""Do denoised edges help LightGCN? python denoised_edges.py [fake|tiktok]"""
+r"""python docs/recipes/denoised_edges.py [fake|tiktok]: do they help LightGCN?"""
 import sys
 
 import torch

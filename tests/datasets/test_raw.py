@@ -65,6 +65,18 @@ def test_read_npy_missing(tmp_path):
         read_npy(str(tmp_path / 'x.npy'))
 
 
+@pytest.mark.parametrize('order', '<>')
+def test_read_npy_of_text(tmp_path, order):
+    path = tmp_path / 'x.npy'
+    np.save(path, np.array(['a', 'Zoë', '\U0010ffff'], f'{order}U3'))
+    assert read_npy(str(path), 'iuU').tolist() == ['a', 'Zoë', '\U0010ffff']
+    with pytest.raises(DataError, match='again with real numbers'):
+        read_npy(str(path))
+    path.write_bytes(path.read_bytes()[:-12] + b'\x11' * 12)  # None such
+    with pytest.raises(DataError, match='x.npy.*characters that do not exist'):
+        read_npy(str(path), 'iuU')
+
+
 def test_read_npy_never_unpickles(tmp_path, attack):
     path = tmp_path / 'x.npy'
     np.save(path, np.array([attack], dtype=object), allow_pickle=True)

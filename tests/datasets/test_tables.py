@@ -1,4 +1,5 @@
 import builtins
+import pickle
 
 import numpy as np
 import pytest
@@ -50,10 +51,12 @@ def test_read_csv_keeps_ids_as_written(path):
 
 
 @pytest.mark.parametrize('content, match', [
-    (b'', "line 1: the header '' lacks the columns user, item"),
+    (b'\n', "line 1: the header '' lacks the columns user, item"),
     (b'a,1\nb,2\n', "line 1: the header 'a,1' lacks"),
-    (b'user_id,item_id\n1,2\n', "header 'user_id,item_id' lacks"),
+    (b'who,item_id\n1,2\n', "header 'who,item_id' lacks the columns user;"),
+    (b'user,user_id,item\n', "'user' and 'user_id' may both be the column"),
     (b'user,item\na,1\nb\n', 'line 3: 1 values, but the header has 2'),
+    (b'user,item\na;1\n', "line 2: 1 values, .* has 2, separated by ','"),
     (b'user,item\na,1,5\n', 'line 2: 3 values'),
     (b'user,item\na,"1\n', 'line 2: '),
     (b'user,item\na,"1"2\n', 'line 2: '),
@@ -113,13 +116,91 @@ def test_times_mixed(path):
         table.times('timestamp')
 
 
-def test_read_table_of_both_kinds(tmp_path):
-    assert read_table(str(tmp_path), 'x', NAMES) is None
-    (tmp_path / 'x.csv').write_text('user,item\n')
-    assert read_table(str(tmp_path), 'x', NAMES).ids('user') == []
-    (tmp_path / 'x.parquet').write_text('')
-    with pytest.raises(DataError, match="both 'x.csv' and 'x.parquet'"):
-        read_table(str(tmp_path), 'x', NAMES)
+@pytest.mark.parametrize('header, columns', [
+    ('userID:token\titemID:token\trating:float\ttimestamp:float\tx_label', {}),
+    ('user_id:token\titem_id:token\tr:float_seq\ttimestamp:float\tsplit', {}),
+    ('User ID;ASIN;rating;Unix Time;fold',
+     {'user': 'user id', 'item': 'ASIN', 'timestamp': 'unix time',
+      'split': 'fold'}),
+])
+def test_read_table_by_other_names(path, header, columns):
+    separator = ';' if ';' in header else '\t'
+    row = separator.join(['007', 'B1', '4.5', '12', '2'])
+    path.write_text(f'{header}\n{row}\n')
+    table = read_table(str(path), NAMES, ['timestamp', 'split'], columns)
+    assert table.columns == {'user': ['007'], 'item': ['B1'],
+                             'timestamp': ['12'], 'split': ['2']}
+    with pytest.raises(DataError) as info:
+        table.fail(0, 'user', 'so')
+    name = header.split(separator)[0]
+    assert str(info.value) == f"'{path}', line 2, column '{name}': so"
+
+
+def test_read_table_prefers_the_names_given(path):
+    path.write_text('user,user_id,item\na,b,c\n')
+    table = read_table(path, NAMES, columns={'user': 'user_id'})
+    assert table.columns == {'user': ['b'], 'item': ['c']}
+
+
+@pytest.mark.parametrize('content, match', [
+    (b'', 'is empty; give a table with a header'),
+    (b'\x1f\x8b\x08\0', 'is compressed; unpack it first'),
+    (b'PK\x03\x04', 'is a ZIP archive or a workbook'),
+    (pickle.dumps([1]), "is a pickle; 'read_matrix' reads"),
+    ('user,item'.encode('utf-16'), 'is encoded in UTF-16'),
+    (b'PAR1', 'is damaged or no Parquet file'),
+])
+def test_read_table_of_other_files(path, content, match):
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"x.csv' {match}"):
+        read_table(path, NAMES)
+
+
+def test_read_table_missing(tmp_path):
+    with pytest.raises(DataError, match="x.csv' does not exist"):
+        read_table(tmp_path / 'x.csv', NAMES)
+
+
+class Frame(dict):
+    r"""What data frames have in common."""
+    @property
+    def columns(self):
+        return list(self)
+
+
+def test_read_frame():
+    frame = Frame(item=np.array(['x', 'y'], object), user=np.array([7, -1]),
+                  rating=[1, 2])
+    table = read_table(frame, NAMES, ['timestamp'])
+    assert table.ids('user') == ['7', '-1']
+    assert table.ids('item') == ['x', 'y']
+    assert set(table.columns) == {'user', 'item'}
+
+
+def test_read_arrow_table():
+    pa = pytest.importorskip('pyarrow')
+    table = read_table(pa.table({'user': ['a'], 'item': [5]}), NAMES)
+    assert table.ids('user') == ['a'] and table.ids('item') == ['5']
+
+
+def test_read_pandas():
+    pd = pytest.importorskip('pandas')
+    time = pd.to_datetime(['2024-01-02', '2024-01-01'], utc=True)
+    table = read_table(pd.DataFrame({'user': ['a', None], 'item': [1, 2],
+                                     'timestamp': time}), NAMES, ['timestamp'])
+    assert table.ids('item') == ['1', '2']
+    assert table.times('timestamp').argsort().tolist() == [1, 0]
+    with pytest.raises(DataError, match="'table', row 1, column 'user': .*em"):
+        table.ids('user')
+
+
+@pytest.mark.parametrize('frame, match', [
+    (Frame(user=['a'], what=['b']), "'log': .*'user,what' lacks .* item;"),
+    ([['a', 'b']], "'log' is no table, but a 'list'"),
+])
+def test_read_frame_errors(frame, match):
+    with pytest.raises(DataError, match=match):
+        read_table(frame, NAMES, name='log')
 
 
 def write_parquet(path, **columns):
@@ -162,8 +243,16 @@ def test_read_parquet_time_missing(tmp_path):
 
 def test_read_parquet_lacks_a_column(tmp_path):
     path = str(tmp_path / 'x.parquet')
-    write_parquet(path, user=[1], item_id=[2])
-    with pytest.raises(DataError, match="no column 'item'.*item_id"):
+    write_parquet(path, user=[1], what=[2])
+    with pytest.raises(DataError, match="'user,what' lacks the columns item"):
+        read_parquet(path, NAMES)
+
+
+def test_read_parquet_that_claims_too_many_rows(tmp_path):
+    path = str(tmp_path / 'x.parquet')
+    write_parquet(path, user=np.zeros(10**6, np.int8),
+                  item=np.zeros(10**6, np.int8))
+    with pytest.raises(DataError, match='it claims 1000000 rows'):
         read_parquet(path, NAMES)
 
 

@@ -6,6 +6,8 @@ from diffmm_pyg.datasets import hetero_data_from_folder, node_ids
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import INTERACTS
 
+pytestmark = pytest.mark.filterwarnings('ignore:Merged')
+
 SPLIT = '''user,item,split
 bob,i2,train
 ann,i9,train
@@ -53,7 +55,9 @@ def test_folder_with_splits(folder):
 def test_folder_counts_duplicates_once(folder):
     rows = 'bob,i5,val\nann,i2,test\nann,i2,TEST\n'
     (folder / 'interactions.csv').write_text(SPLIT + rows)
-    sizes = [data[INTERACTS].edge_label_index.size(1) for data in load(folder)]
+    with pytest.warns(UserWarning, match='Merged 4 of 9 interactions'):
+        splits = load(folder)
+    sizes = [data[INTERACTS].edge_label_index.size(1) for data in splits]
     assert sizes == [2, 1, 2]
 
 
@@ -171,11 +175,17 @@ def change(folder, name, old, new):
 
 
 @pytest.mark.parametrize('damage, match', [
-    (lambda f: (f / 'interactions.csv').unlink(), "no 'interactions.csv' or"),
+    (lambda f: (f / 'interactions.csv').unlink(),
+     "no 'interactions.csv', '.tsv' or '.parquet' and no '.inter' file"),
     (lambda f: (f / 'interactions.csv').write_text('user,item\n'),
      "interactions.csv' holds no interaction"),
-    (lambda f: change(f, 'interactions.csv', 'bob,i2', 'bob,i7'),
-     "interactions.csv', line 2, column 'item': the item 'i7' is unknown"),
+    (lambda f: (f / 'interactions.csv').write_text('user,item\na,i7\n'),
+     "interactions.csv', line 2, column 'item': no item has a feature row; "
+     "items are called 'i7' here, and 'i9' in"),
+    (lambda f: (f / 'interactions.tsv').touch(),
+     "holds both 'interactions.csv' and 'interactions.tsv'; remove one"),
+    (lambda f: (f / 'text_feat.npy').touch(),
+     "features_text.npy' and 'text_feat.npy' are both features of 'text'"),
     (lambda f: (f / 'items.csv').unlink(),
      r"line 2, column 'item': the item 'i2' is unknown.*0\.\.2"),
     (lambda f: change(f, 'interactions.csv', 'valid', 'dev?'),
@@ -199,6 +209,21 @@ def test_folder_errors(folder, damage, match):
     damage(folder)
     with pytest.raises(DataError, match=match):
         load(folder)
+
+
+def test_folder_of_mmrec(tmp_path):
+    rows = ['0\t1\t5.0\t9\t0', '0\t0\t3.0\t9\t1', '1\t1\t1.0\t9\t0',
+            '1\t2\t1.0\t9\t2']
+    header = 'userID\titemID\trating\ttimestamp\tx_label'
+    (tmp_path / 'baby.inter').write_text('\n'.join([header, *rows]))
+    (tmp_path / 'u_id_mapping.csv').write_text('user_id\tuserID\nA1\t0\n')
+    np.save(tmp_path / 'image_feat.npy', np.ones((3, 2)))
+    np.save(tmp_path / 'text_feat.npy', np.ones((3, 4)))
+    train, val, test = load(tmp_path)
+    assert modalities(train) == ['image', 'text']
+    assert labels(train) == {(0, 1), (1, 1)}
+    assert labels(val) == {(0, 0)}
+    assert labels(test) == {(1, 2)}
 
 
 def test_folder_missing(tmp_path):
