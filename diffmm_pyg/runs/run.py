@@ -104,15 +104,24 @@ class Run:
         Raises:
             ConfigError: If its class is not one of this library.
         """
-        name = self.config['class']
-        if name not in MODELS:
-            raise ConfigError(f"The run holds a model of class '{name}', "
-                              f"which is not one of diffmm_pyg; build it, and "
-                              f"load the parameters 'run.state'")
-        data, kwargs = self.config['data'], dict(self.config['model'])
-        if 'diffusion' in self.config:
-            kwargs['diffusion'] = self.config['diffusion']
-        model = MODELS[name].from_sizes(data['num_users'], data['num_items'],
-                                        data['channels'], **kwargs)
+        model = recorded_model(self.config)
         model.load_state_dict(self.state)
         return model.eval()
+
+
+def recorded_model(config: Dict[str, Any]) -> Recommender:
+    r"""Builds a model, with new parameters, from what a run records of it.
+
+    Raises:
+        ConfigError: If its class is not one of this library.
+    """
+    name = config['class']
+    if name not in MODELS:
+        raise ConfigError(f"The run holds a model of class '{name}', which is "
+                          f"not one of diffmm_pyg; build it, and load the "
+                          f"parameters 'run.state'")
+    data, kwargs = config['data'], dict(config['model'])
+    if 'diffusion' in config:
+        kwargs['diffusion'] = config['diffusion']
+    return MODELS[name].from_sizes(data['num_users'], data['num_items'],
+                                   data['channels'], **kwargs)
