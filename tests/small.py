@@ -35,26 +35,32 @@ def small_model(data, preset='strict', seed=0, **kwargs):
     return DiffMM(num_users, num_items, channels, diffusion, **config['model'])
 
 
+def with_losses(model, change):
+    r"""Lets a function change the losses of every batch, by its key."""
+    phases = model.phases
+
+    def patched(data):
+        return [phase._replace(loss=changed(phase.loss))
+                for phase in phases(data)]
+
+    def changed(loss):
+        return lambda index, batch_size, key: change(
+            loss(index, batch_size, key), key)
+
+    model.phases = patched
+    return model
+
+
 def interrupt(model, position, signum=signal.SIGINT):
     r"""Lets a signal arrive within a step of a training, at an epoch, a phase
     and a batch.
     """
-    phases = model.phases
+    def change(losses, key):
+        if key[1:] == position:
+            os.kill(os.getpid(), signum)
+        return losses
 
-    def patched(data):
-        out = phases(data)
-        loss = out[position[1]].loss
-
-        def interrupted(index, batch_size, key):
-            if key[1:] == position:
-                os.kill(os.getpid(), signum)
-            return loss(index, batch_size, key)
-
-        out[position[1]] = out[position[1]]._replace(loss=interrupted)
-        return out
-
-    model.phases = patched
-    return model
+    return with_losses(model, change)
 
 
 def small_fit(data, model=None, preset='strict', **kwargs):
