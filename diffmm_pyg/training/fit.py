@@ -42,6 +42,11 @@ def fit(
     r"""Trains a recommender and returns the run, with the parameters and
     graphs of its best epoch.
 
+    Ctrl-C and SIGTERM end it after the current step, with a checkpoint in
+    :obj:`out` and the model of the best epoch so far, by
+    :class:`~diffmm_pyg.utils.interrupt.Interrupted`, a
+    :class:`KeyboardInterrupt`.
+
     Args:
         model (Recommender): The model to train.
         data (Sequence[HeteroData]): The training, validation and, optionally,
@@ -96,11 +101,6 @@ def fit(
             bar. (default: :obj:`True`)
         origin (Dict, optional): What the run is to record of where it comes
             from. (default: :obj:`None`)
-
-    Ctrl-C and SIGTERM end it after the current step, with a checkpoint in
-    :obj:`out` and the model of the best epoch so far, by
-    :class:`~diffmm_pyg.utils.interrupt.Interrupted`, a
-    :class:`KeyboardInterrupt`.
 
     Raises:
         ConfigError: If an argument has no usable value, or is not that of the

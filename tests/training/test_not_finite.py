@@ -1,8 +1,11 @@
 r"""Losses that are not finite."""
+from signal import SIGTERM
+
 import pytest
 import torch
 from small import (
     assert_same_run,
+    interrupt,
     small_data,
     small_fit,
     small_model,
@@ -14,6 +17,7 @@ from diffmm_pyg.errors import RunError
 from diffmm_pyg.nn.models import BPRMF
 from diffmm_pyg.runs import load
 from diffmm_pyg.training import Checkpoints
+from diffmm_pyg.utils.interrupt import Interrupted
 
 KWARGS = dict(epochs=3, batch_size=40)
 
@@ -153,6 +157,18 @@ def test_skip_after_a_stop(data, tmp_path):
     assert run.history[1]['ranking/skipped'] == 1
     for name, x in expected.state.items():
         assert x.equal(run.state[name])
+
+
+def test_skipped_batches_are_counted_across_a_stop(data, tmp_path):
+    def model(seed=0):
+        return with_losses(small_model(data, seed=seed), spoil((1, 1, 2)))
+
+    with pytest.raises(Interrupted):
+        small_fit(data, interrupt(model(), (1, 1, 4), SIGTERM),
+                  on_nan='skip', out=str(tmp_path), **KWARGS)
+    run = go_on(data, tmp_path, model(seed=9), on_nan='skip')
+    assert run.history[1]['ranking/skipped'] == 1
+    assert_same_run(run, small_fit(data, model(), on_nan='skip', **KWARGS))
 
 
 class Reads(TorchDispatchMode):
