@@ -1,6 +1,9 @@
 r"""Small data and trainings that the tests of training, runs and the command
 line share.
 """
+import os
+import signal
+
 import torch
 
 from diffmm_pyg.data import modality_features
@@ -8,6 +11,7 @@ from diffmm_pyg.datasets import FakeMultiModalRec
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset
+from diffmm_pyg.runs.embeddings import embedding_tensors
 from diffmm_pyg.testing import textbook
 from diffmm_pyg.training import fit
 from torch_geometric import seed_everything
@@ -29,6 +33,34 @@ def small_model(data, preset='strict', seed=0, **kwargs):
                                **config['diffusion'])
     config['model'].update(hidden_channels=16, **kwargs)
     return DiffMM(num_users, num_items, channels, diffusion, **config['model'])
+
+
+def with_losses(model, change):
+    r"""Lets a function change the losses of every batch, by its key."""
+    phases = model.phases
+
+    def patched(data):
+        return [phase._replace(loss=changed(phase.loss))
+                for phase in phases(data)]
+
+    def changed(loss):
+        return lambda index, batch_size, key: change(
+            loss(index, batch_size, key), key)
+
+    model.phases = patched
+    return model
+
+
+def interrupt(model, position, signum=signal.SIGINT):
+    r"""Lets a signal arrive within a step of a training, at an epoch, a phase
+    and a batch.
+    """
+    def change(losses, key):
+        if key[1:] == position:
+            os.kill(os.getpid(), signum)
+        return losses
+
+    return with_losses(model, change)
 
 
 def small_fit(data, model=None, preset='strict', **kwargs):
@@ -71,8 +103,8 @@ def assert_same_run(a, b):
 
 def assert_same_tensors(a, b):
     for x, y in [(a.state, b.state), (a.graphs, b.graphs),
-                 ({'user': a.user_emb, 'item': a.item_emb},
-                  {'user': b.user_emb, 'item': b.item_emb})]:
+                 tuple(embedding_tensors(run.user_emb, run.item_emb)
+                       for run in (a, b))]:
         assert x.keys() == y.keys()
         for name in x:
             assert x[name].dtype == y[name].dtype

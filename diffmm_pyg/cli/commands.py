@@ -1,59 +1,22 @@
 import argparse
 import csv
-import json
 import os
-import shlex
 import sys
-import time
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Iterator, Tuple
 
-from diffmm_pyg.build import build_model
-from diffmm_pyg.cli.data import load_data
-from diffmm_pyg.cli.options import given_hyper_parameters
-from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.cli.output import print_metrics
 from diffmm_pyg.doctor import format_report, report
 from diffmm_pyg.errors import ConfigError, MissingExtraError
-from diffmm_pyg.nn import DiffMM
-from diffmm_pyg.presets import load_preset
 from diffmm_pyg.recommendation import Recommendations
-from diffmm_pyg.runs import check_out, load
-from diffmm_pyg.training import check_config, fit
+from diffmm_pyg.runs import load
 from diffmm_pyg.utils.atomic import atomic_path
-from diffmm_pyg.utils.hyper_parameters import hyper_parameters
-from torch_geometric import seed_everything
 
 COLUMNS = ['user', 'item', 'rank', 'score']
 
 
-def train(args: argparse.Namespace) -> None:
-    r"""Trains a model and writes a run."""
-    training = load_preset(args.preset, args.data)['training']
-    training.update(given_hyper_parameters(args, fit))
-    check_config({**{name: option.default for name, option
-                     in hyper_parameters(fit).items()}, **training})
-    name = os.path.basename(os.path.abspath(args.data))
-    if training.get('out') is None:
-        now = time.strftime('%Y%m%d-%H%M%S')
-        training['out'] = os.path.join('runs', f'{name}-{args.preset}-{now}')
-    check_out(training['out'], training.get('overwrite', False))
-
-    data = load_data(args.data, args.root, args.source, args.modalities)
-    seed_everything(training.get('seed', 0))
-    model = build_model(
-        data[0], args.preset, args.data, given_hyper_parameters(args, DiffMM),
-        given_hyper_parameters(args, GraphDiffusion, 'diffusion_'))
-    run = fit(model, data, **training, origin={
-        'data': args.data,
-        'preset': args.preset,
-        'command': shlex.join(['diffmm-pyg', *args.argv]),
-    })
-    _print_metrics(run.metrics)
-    sys.stderr.write(f"The run is in '{run.folder}'\n")
-
-
 def evaluate(args: argparse.Namespace) -> None:
     r"""Prints the metrics of a run."""
-    _print_metrics(load(args.run).evaluate(args.k))
+    print_metrics(load(args.run).evaluate(args.k))
 
 
 def recommend(args: argparse.Namespace) -> None:
@@ -106,11 +69,3 @@ def _write_parquet(result: Recommendations, path: str) -> None:
                                 'to write Parquet') from e
     columns = list(zip(*_rows(result), strict=True)) or [()] * 4
     pq.write_table(pa.table(columns, COLUMNS), path)
-
-
-def _print_metrics(metrics: Dict[str, Any]) -> None:
-    # Further digits are noise; 'metrics.json' has them.
-    rounded = {name: {k: round(x, 4) for k, x in value.items()}
-               if isinstance(value, dict) else value
-               for name, value in metrics.items()}
-    sys.stdout.write(json.dumps(rounded, indent=2) + '\n')

@@ -1,13 +1,15 @@
 import argparse
 import logging
+import signal
 import sys
 import traceback
 import warnings
 from typing import Any, Callable, List, Optional, Tuple
 
-from diffmm_pyg.cli.commands import doctor, evaluate, recommend, train
+from diffmm_pyg.cli.commands import doctor, evaluate, recommend
 from diffmm_pyg.cli.data import EMBEDDED
 from diffmm_pyg.cli.options import Parser, add_hyper_parameters
+from diffmm_pyg.cli.train import PRESET, train
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset, presets
@@ -18,7 +20,7 @@ logger = logging.getLogger('diffmm_pyg')
 
 def main(argv: Optional[List[str]] = None) -> int:
     r"""Runs a command and returns its exit code: 0, 1 if it failed, 2 if an
-    option is wrong, 130 if it was interrupted.
+    option is wrong, 130 if Ctrl-C and 143 if SIGTERM interrupted it.
     """
     argv = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
@@ -34,7 +36,8 @@ def main(argv: Optional[List[str]] = None) -> int:
             warnings.showwarning = _show_warning
             args.command(args)
     except KeyboardInterrupt as e:
-        return _fail(str(e) or 'interrupted', args, 130)
+        signum = getattr(e, 'signum', signal.SIGINT)
+        return _fail(str(e) or 'interrupted', args, 128 + signum)
     except Exception as e:  # Whatever it is, it is told in one line.
         message = str(e).strip().split('\n')[0]
         return _fail(message or type(e).__name__, args, 1)
@@ -52,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = commands.add_parser('train', help='train DiffMM and write a run')
     sub.set_defaults(command=train)
-    sub.add_argument('--data', default=EMBEDDED, metavar='NAME_OR_FOLDER',
+    sub.add_argument('--resume', dest='run', metavar='RUN', help="go on with "
+                     "the training in this folder, with its data and options; "
+                     "only '--epochs', '--patience', '--on-nan' and "
+                     "'--checkpoint-minutes' may change")
+    sub.add_argument('--data', metavar='NAME_OR_FOLDER',
                      help=f"'{EMBEDDED}' (generated, the default), 'tiktok', "
                      f"'baby', 'sports', or a folder of your own")
     sub.add_argument('--root', metavar='DIR', help="where downloaded and "
@@ -63,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
                      "the authors' repository)")
     sub.add_argument('--modalities', nargs='+', metavar='M',
                      help='the modalities to use (default: all)')
-    sub.add_argument('--preset', choices=presets(), default='strict',
+    sub.add_argument('--preset', choices=presets(),
                      help="the hyper-parameters to start from: ours "
-                     "('strict'), or those of the released code "
-                     "('reference')")
+                     f"('{PRESET}', the default), or those of the released "
+                     "code ('reference')")
     groups: List[Tuple[Callable[..., Any], str, str]] = [
         (fit, 'training', ''),
         (DiffMM, 'model', ''),
@@ -75,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     for fn, title, prefix in groups:
         values = {name: load_preset(name)[title] for name in presets()}
         add_hyper_parameters(sub, fn, title, prefix, values,
-                             ['progress', 'origin'])
+                             ['progress', 'resume', 'origin'])
 
     sub = commands.add_parser('evaluate', help='evaluate a run')
     sub.set_defaults(command=evaluate)

@@ -1,14 +1,15 @@
-from .from_training import describe_model, to_run
+from .from_training import describe_model, describe_training, to_run
 from .load import load
-from .run import Run
-from .save import check_out, free_folder, save_run
+from .run import Run, recorded_model
+from .save import check_out, save_run
 
 __all__ = [
     'Run',
     'check_out',
     'describe_model',
-    'free_folder',
+    'describe_training',
     'load',
+    'recorded_model',
     'save_run',
     'to_run',
 ]

@@ -20,40 +20,25 @@ from diffmm_pyg.utils.sparse_backend import sparse_backend
 from torch_geometric.data import HeteroData
 
 
-def to_run(
+def describe_training(
     model: Recommender,
     data: HeteroData,
     labels: Dict[str, Tensor],
     training: Dict[str, Any],
-    metrics: Dict[str, Any],
-    history: List[Dict[str, float]],
-    user_emb: UserEmbedding,
-    item_emb: Tensor,
     origin: Dict[str, Any],
-) -> Run:
-    r"""Collects what a training leaves into a run, on the CPU.
+) -> Dict[str, Any]:
+    r"""Returns what a run records of what it is made from.
 
     Args:
-        model (Recommender): The trained model.
-        data (HeteroData): The training graph, with generated edges.
+        model (Recommender): The model.
+        data (HeteroData): The training graph.
         labels (Dict[str, torch.Tensor]): The positives :obj:`[2, N]` of
             validation and test.
         training (Dict): The arguments of the training.
-        metrics (Dict): The metrics of the best epoch.
-        history ([Dict]): Losses and metrics of every epoch.
-        user_emb (torch.Tensor or RowEmbedding): The embeddings
-            :math:`(|\mathcal{U}|, F)`; rows are those of training.
-        item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
         origin (Dict): What else is to be known of where the run comes from.
     """
-    graphs = {'observed': data[INTERACTS].edge_index, **labels}
-    for edge_type in data.edge_types:
-        if edge_type[1].startswith('denoised_'):
-            for name in ['edge_index', 'edge_weight']:
-                graphs[f'{edge_type[1]}.{name}'] = data[edge_type][name]
-    if 'edge_dropout_key' in data:
-        graphs['edge_dropout_key'] = data.edge_dropout_key
-    config = {
+    device = data[INTERACTS].edge_index.device
+    return {
         'training': training,
         **describe_model(model),
         'data': {
@@ -65,11 +50,44 @@ def to_run(
         },
         'origin': {
             **origin,
-            'device': str(user_emb.device),
-            'sparse_backend': sparse_backend(user_emb.device),
+            'device': str(device),
+            'sparse_backend': sparse_backend(device),
         },
         'versions': versions(),
     }
+
+
+def to_run(
+    config: Dict[str, Any],
+    model: Recommender,
+    data: HeteroData,
+    labels: Dict[str, Tensor],
+    metrics: Dict[str, Any],
+    history: List[Dict[str, float]],
+    user_emb: UserEmbedding,
+    item_emb: Tensor,
+) -> Run:
+    r"""Collects what a training leaves into a run, on the CPU.
+
+    Args:
+        config (Dict): What :meth:`describe_training` returned.
+        model (Recommender): The trained model.
+        data (HeteroData): The training graph, with generated edges.
+        labels (Dict[str, torch.Tensor]): The positives :obj:`[2, N]` of
+            validation and test.
+        metrics (Dict): The metrics of the best epoch.
+        history ([Dict]): Losses and metrics of every epoch.
+        user_emb (torch.Tensor or RowEmbedding): The embeddings
+            :math:`(|\mathcal{U}|, F)`; rows are those of training.
+        item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
+    """
+    graphs = {'observed': data[INTERACTS].edge_index, **labels}
+    for edge_type in data.edge_types:
+        if edge_type[1].startswith('denoised_'):
+            for name in ['edge_index', 'edge_weight']:
+                graphs[f'{edge_type[1]}.{name}'] = data[edge_type][name]
+    if 'edge_dropout_key' in data:
+        graphs['edge_dropout_key'] = data.edge_dropout_key
     return Run(
         config, metrics, history,
         state={k: v.detach().cpu().contiguous()

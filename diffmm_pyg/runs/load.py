@@ -7,10 +7,15 @@ import torch
 from torch import Tensor
 
 from diffmm_pyg.errors import RunError
+from diffmm_pyg.runs.embeddings import embeddings_from_tensors
 from diffmm_pyg.runs.run import Run
-from diffmm_pyg.runs.save import FILES, FORMAT, import_safetensors
+from diffmm_pyg.runs.save import (
+    CHECKPOINTS,
+    FILES,
+    FORMAT,
+    import_safetensors,
+)
 from diffmm_pyg.typing import ITEM, USER
-from diffmm_pyg.utils import RowEmbedding, SparseRows, UserEmbedding
 
 
 def load(folder: str) -> Run:
@@ -20,6 +25,10 @@ def load(folder: str) -> Run:
         RunError: If :obj:`folder` holds no run, or a damaged one.
         MissingExtraError: If :obj:`safetensors` is not installed.
     """
+    if (not os.path.isfile(os.path.join(folder, 'config.json'))
+            and os.path.isdir(os.path.join(folder, CHECKPOINTS))):
+        raise RunError(f"'{folder}' holds a training that has not finished; "
+                       f"go on with it by 'train --resume {folder}'")
     for name in FILES:
         if not os.path.isfile(os.path.join(folder, name)):
             raise RunError(f"'{folder}' is not a run: '{name}' is missing; "
@@ -44,16 +53,15 @@ def load(folder: str) -> Run:
     ]
     for name in {'observed', 'val', 'test'} & {'observed', *graphs}:
         _check_edges(folder, name, graphs.get(name), sizes)
-    user_emb: UserEmbedding = embeddings[dense]
     if dense != USER:
         scale = embeddings.get(f'{USER}.scale')
         if (scale is None or scale.size() != (sizes[0], )
                 or not torch.isfinite(scale).all()):
             raise _damaged(folder, 'embeddings.safetensors',
                            'no finite scale of each user')
-        rows = SparseRows.from_edge_index(graphs['observed'], *sizes)
-        user_emb = RowEmbedding(rows, scale, embeddings[dense])
-    if user_emb.size(1) != embeddings[ITEM].size(1):
+    user_emb, item_emb = embeddings_from_tensors(embeddings,
+                                                 graphs['observed'])
+    if user_emb.size(1) != item_emb.size(1):
         raise _damaged(folder, 'embeddings.safetensors', 'unequal widths')
     run = Run(
         config,
@@ -62,7 +70,7 @@ def load(folder: str) -> Run:
         _read_tensors(folder, 'model.safetensors'),
         graphs,
         user_emb,
-        embeddings[ITEM],
+        item_emb,
         ids,
     )
     run.folder = folder

@@ -110,15 +110,26 @@ class Run:
             ConfigError: If its class is not one of this library, or a
                 convolution is missing that is none of PyG's.
         """
-        name = self.config['class']
-        if name not in MODELS:
-            raise ConfigError(f"The run holds a model of class '{name}', "
-                              f"which is not one of diffmm_pyg; build it, and "
-                              f"load the parameters 'run.state'")
-        data, kwargs = self.config['data'], {**self.config['model'], **kwargs}
-        if 'diffusion' in self.config:
-            kwargs['diffusion'] = self.config['diffusion']
-        model = MODELS[name].from_sizes(data['num_users'], data['num_items'],
-                                        data['channels'], **kwargs)
+        model = recorded_model(self.config, **kwargs)
         model.load_state_dict(self.state)
         return model.eval()
+
+
+def recorded_model(config: Dict[str, Any], **kwargs: Any) -> Recommender:
+    r"""Builds a model, with new parameters, from what a run records of it,
+    with :obj:`kwargs` in the place of hyper-parameters.
+
+    Raises:
+        ConfigError: If its class is not one of this library, or a convolution
+            is missing that is none of PyG's.
+    """
+    name = config['class']
+    if name not in MODELS:
+        raise ConfigError(f"The run holds a model of class '{name}', which is "
+                          f"not one of diffmm_pyg; build it, and load the "
+                          f"parameters 'run.state'")
+    data, kwargs = config['data'], {**config['model'], **kwargs}
+    if 'diffusion' in config:
+        kwargs['diffusion'] = config['diffusion']
+    return MODELS[name].from_sizes(data['num_users'], data['num_items'],
+                                   data['channels'], **kwargs)

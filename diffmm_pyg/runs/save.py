@@ -3,13 +3,14 @@ import json
 import logging
 import os
 import shutil
-from typing import Any, Dict, List
+from contextlib import suppress
+from typing import Any, Dict, List, Tuple
 
 from diffmm_pyg.errors import MissingExtraError, RunError
 from diffmm_pyg.runs.curves import plot_curves
+from diffmm_pyg.runs.embeddings import embedding_tensors
 from diffmm_pyg.runs.run import Run
-from diffmm_pyg.typing import ITEM, USER
-from diffmm_pyg.utils import RowEmbedding
+from diffmm_pyg.utils.atomic import sync
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +19,20 @@ FILES = [
     'config.json', 'metrics.json', 'history.csv', 'ids.json',
     'model.safetensors', 'graphs.safetensors', 'embeddings.safetensors'
 ]
+CHECKPOINTS = 'checkpoints'  # The folder of what a training goes on from.
+PARTIAL = '.partial'  # That of files which are being written.
 
 
-def check_out(folder: str, overwrite: bool = False) -> None:
+def check_out(folder: str, overwrite: bool = False,
+              resume: bool = False) -> None:
     r"""Checks, before any work is done, that a run can be written.
+
+    Args:
+        folder (str): The folder of the run.
+        overwrite (bool, optional): Whether a run in it may be replaced.
+            (default: :obj:`False`)
+        resume (bool, optional): Whether a training in it is to go on.
+            (default: :obj:`False`)
 
     Raises:
         RunError: If :obj:`folder` holds something that may not be replaced,
@@ -34,14 +45,7 @@ def check_out(folder: str, overwrite: bool = False) -> None:
     if os.path.lexists(folder):
         if not os.path.isdir(folder):
             raise RunError(f"'{folder}' is a file; name a folder for the run")
-        is_run = os.path.exists(os.path.join(folder, 'config.json'))
-        if is_run and not overwrite:
-            raise RunError(f"'{folder}' already holds a run; name another "
-                           f"folder, or pass '--overwrite' "
-                           f"(overwrite=True) to replace it")
-        if not is_run and len(os.listdir(folder)) > 0:
-            raise RunError(f"'{folder}' is not empty and holds no run; name "
-                           f"another folder, so that nothing is lost")
+        _check_content(folder, overwrite, resume)
     parent = os.path.dirname(os.path.abspath(folder))
     while not os.path.lexists(parent):
         parent = os.path.dirname(parent)
@@ -50,18 +54,23 @@ def check_out(folder: str, overwrite: bool = False) -> None:
                        f"another one for the run")
 
 
-def free_folder(folder: str) -> str:
-    r"""Returns :obj:`folder`, or, where another run has taken it meanwhile, a
-    name beside it.
-    """
-    out, number = folder, 0
-    while os.path.isdir(out) and len(os.listdir(out)) > 0:
-        number += 1
-        out = f'{os.path.normpath(folder)}-{number}'
-    if number > 0:
-        logger.warning("'%s' was taken during the training; the run goes to "
-                       "'%s'", folder, out)
-    return out
+def _check_content(folder: str, overwrite: bool, resume: bool) -> None:
+    names = set(os.listdir(folder)) - {PARTIAL}
+    is_run, has_training = 'config.json' in names, CHECKPOINTS in names
+    if is_run and resume and not has_training:
+        raise RunError(f"'{folder}' holds a finished run, and no checkpoint "
+                       f"to go on from; name another folder")
+    if is_run and not overwrite and not resume:
+        raise RunError(f"'{folder}' already holds a run; name another "
+                       f"folder, or pass '--overwrite' (overwrite=True) to "
+                       f"replace it")
+    if has_training and not overwrite and not resume:
+        raise RunError(f"'{folder}' holds a training that has not finished; "
+                       f"go on with it ('--resume {folder}'), or pass "
+                       f"'--overwrite' (overwrite=True) to replace it")
+    if not is_run and not has_training and len(names) > 0:
+        raise RunError(f"'{folder}' is not empty and holds no run; name "
+                       f"another folder, so that nothing is lost")
 
 
 def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
@@ -69,51 +78,37 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
     :obj:`history.csv`, :obj:`ids.json`, the parameters
     :obj:`model.safetensors`, the graphs :obj:`graphs.safetensors`, the
     :obj:`embeddings.safetensors` to rank with, and :obj:`curves.png` where
-    :obj:`matplotlib` is installed. The folder appears when it is whole.
+    :obj:`matplotlib` is installed. They take their places, and those of a run
+    before, when all of them are whole.
 
     Raises:
         RunError: If the folder cannot be written.
     """
     check_out(folder, overwrite)
     safetensors = import_safetensors()
-    partial = f'{os.path.abspath(folder)}.partial-{os.getpid()}'
-    shutil.rmtree(partial, ignore_errors=True)
+    is_new = not os.path.isdir(folder)
+    partial = os.path.join(folder, PARTIAL)
     try:
-        os.makedirs(partial)
-        for name, content in [
-            ('config.json', {'format': FORMAT, **run.config}),
-            ('metrics.json', run.metrics),
-            ('ids.json', run.ids),
-        ]:
-            with open(os.path.join(partial, name), 'w') as f:
-                json.dump(content, f, indent=None if name == 'ids.json' else 2)
-        _write_history(run.history, os.path.join(partial, 'history.csv'))
-        embeddings = {ITEM: run.item_emb}
-        if isinstance(run.user_emb, RowEmbedding):
-            embeddings.update({f'{USER}.{name}': x for name, x in
-                               run.user_emb.tensors.items()})
-        else:
-            embeddings[USER] = run.user_emb
-        for name, tensors in [('model', run.state), ('graphs', run.graphs),
-                              ('embeddings', embeddings)]:
-            path = os.path.join(partial, f'{name}.safetensors')
-            safetensors.torch.save_file(tensors, path)
-            # It writes files that only their owner can read.
-            shutil.copymode(os.path.join(partial, 'config.json'), path)
-        try:
-            plot_curves(run.history, run.metrics['best_epoch'],
-                        os.path.join(partial, 'curves.png'))
-        except MissingExtraError as e:
-            logger.warning('curves.png was not drawn: %s', e)
-        _replace(partial, folder, overwrite)
+        shutil.rmtree(partial, ignore_errors=True)
+        os.makedirs(os.path.join(partial, 'new'))
+        os.makedirs(os.path.join(partial, 'old'))
+        _write_files(run, os.path.join(partial, 'new'))
+        _publish(partial, folder)
         run.folder = folder
     except (OSError, safetensors.SafetensorError) as e:
-        reason = getattr(e, 'strerror', None) or str(e).split('\n')[0]
         raise RunError(f"The run could not be written to '{folder}' "
-                       f"({reason}); free some space or name another "
+                       f"({reason(e)}); free some space or name another "
                        f"folder") from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # It holds the run.
+                os.rmdir(folder)
+
+
+def reason(error: BaseException) -> str:
+    r"""Returns why a file could not be written, in one line."""
+    return getattr(error, 'strerror', None) or str(error).split('\n')[0]
 
 
 def import_safetensors() -> Any:
@@ -130,22 +125,60 @@ def import_safetensors() -> Any:
     return safetensors
 
 
+def _write_files(run: Run, folder: str) -> None:
+    safetensors = import_safetensors()
+    for name, content in [
+        ('config.json', {'format': FORMAT, **run.config}),
+        ('metrics.json', run.metrics),
+        ('ids.json', run.ids),
+    ]:
+        with open(os.path.join(folder, name), 'w') as f:
+            json.dump(content, f, indent=None if name == 'ids.json' else 2)
+    _write_history(run.history, os.path.join(folder, 'history.csv'))
+    for name, tensors in [
+        ('model', run.state),
+        ('graphs', run.graphs),
+        ('embeddings', embedding_tensors(run.user_emb, run.item_emb)),
+    ]:
+        path = os.path.join(folder, f'{name}.safetensors')
+        safetensors.torch.save_file(tensors, path)
+        # It writes files that only their owner can read.
+        shutil.copymode(os.path.join(folder, 'config.json'), path)
+    try:
+        plot_curves(run.history, run.metrics['best_epoch'],
+                    os.path.join(folder, 'curves.png'))
+    except MissingExtraError as e:
+        logger.warning('curves.png was not drawn: %s', e)
+    for name in os.listdir(folder):
+        sync(os.path.join(folder, name))
+
+
 def _write_history(history: List[Dict[str, float]], path: str) -> None:
+    names = dict.fromkeys(name for row in history for name in row)
     with open(path, 'w', newline='') as f:
-        writer = csv.DictWriter(f, list(history[0]))
+        # What only later epochs count, those before had none of.
+        writer = csv.DictWriter(f, list(names), restval=0)
         writer.writeheader()
         writer.writerows(history)
 
 
-def _replace(partial: str, folder: str, overwrite: bool) -> None:
-    if not (overwrite and os.path.isdir(folder)):
-        os.rename(partial, folder)  # Fails where there is a run by now.
-        return
-    old = f'{partial}.old'
-    os.rename(folder, old)
+def _publish(partial: str, folder: str) -> None:
+    r"""Moves new files to their places and old ones out of the way, or, if
+    that fails, back. A folder is a run while it holds :obj:`config.json`,
+    which therefore is the first to go and the last to come.
+    """
+    old, new = os.path.join(partial, 'old'), os.path.join(partial, 'new')
+    moves = [(folder, old, name) for name in [*FILES, 'curves.png']
+             if os.path.exists(os.path.join(folder, name))]
+    moves += [(new, folder, name)
+              for name in sorted(os.listdir(new), key='config.json'.__eq__)]
+    done: List[Tuple[str, str, str]] = []
     try:
-        os.rename(partial, folder)
+        for src, dst, name in moves:
+            os.rename(os.path.join(src, name), os.path.join(dst, name))
+            done.append((dst, src, name))
+        sync(folder)
     except BaseException:
-        os.rename(old, folder)
+        for src, dst, name in reversed(done):
+            os.rename(os.path.join(src, name), os.path.join(dst, name))
         raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -3,8 +3,8 @@ from typing import Dict, NamedTuple, Optional, Tuple
 from torch import Tensor
 
 from diffmm_pyg.nn.models import Recommender
-from diffmm_pyg.utils import UserEmbedding
-from torch_geometric.data import HeteroData
+from diffmm_pyg.training.generated import Generated
+from diffmm_pyg.utils import RowEmbedding, UserEmbedding
 
 
 class Kept(NamedTuple):
@@ -12,13 +12,13 @@ class Kept(NamedTuple):
     epoch: int
     value: float
     state: Dict[str, Tensor]
-    data: HeteroData
+    generated: Dict[str, Tensor]
     embeddings: Tuple[UserEmbedding, Tensor]
 
 
 class Best:
-    r"""Keeps what the best epoch so far consists of: parameters, the graph
-    with its generated edges, and embeddings.
+    r"""Keeps what the best epoch so far consists of: parameters, what was
+    generated in the graph, and embeddings.
 
     Args:
         metric (str): The metric that decides; an epoch without it is better
@@ -34,7 +34,7 @@ class Best:
         return -1 if self.kept is None else self.kept.epoch
 
     def update(self, epoch: int, row: Dict[str, float], model: Recommender,
-               data: HeteroData,
+               generated: Generated,
                embeddings: Tuple[UserEmbedding, Tensor]) -> None:
         r"""Keeps the epoch if it is the best so far."""
         value = row.get(self.metric, float('inf'))
@@ -42,17 +42,22 @@ class Best:
                 and value <= self.kept.value):
             return
         state = {k: v.clone() for k, v in model.state_dict().items()}
-        # At once, so that an interrupt cannot mix two epochs.
-        self.kept = Kept(epoch, value, state, data.__copy__(), embeddings)
+        user_emb, item_emb = embeddings  # They may be parameters.
+        self.kept = Kept(epoch, value, state, generated.tensors(),
+                         (_clone(user_emb), item_emb.clone()))
 
     def restore(self, model: Recommender,
-                data: HeteroData) -> Tuple[UserEmbedding, Tensor]:
+                generated: Generated) -> Tuple[UserEmbedding, Tensor]:
         r"""Sets the model and the graph back to the best epoch and returns
         its embeddings.
         """
         assert self.kept is not None
         model.load_state_dict(self.kept.state)
-        for store, kept in zip(data.stores, self.kept.data.stores,
-                               strict=True):
-            store.update(kept)
+        generated.restore(self.kept.generated)
         return self.kept.embeddings
+
+
+def _clone(emb: UserEmbedding) -> UserEmbedding:
+    if isinstance(emb, RowEmbedding):
+        return emb.apply(Tensor.clone)
+    return emb.clone()

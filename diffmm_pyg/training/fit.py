@@ -1,26 +1,20 @@
-import logging
 import math
-import time
-from contextlib import AbstractContextManager
-from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Dict, Literal, Optional, Sequence
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from diffmm_pyg.errors import ConfigError, MissingExtraError, RunError
-from diffmm_pyg.nn.models import Phase, Recommender
-from diffmm_pyg.nn.models.recommender import Key
-from diffmm_pyg.runs import Run, check_out, free_folder, save_run, to_run
-from diffmm_pyg.training.best import Best
+from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.nn.models import Recommender
+from diffmm_pyg.runs import Run, check_out, describe_training, to_run
+from diffmm_pyg.training.device import deterministic_algorithms, find_device
+from diffmm_pyg.training.keeper import Keeper
 from diffmm_pyg.training.splits import Splits
-from diffmm_pyg.utils import RowEmbedding, UserEmbedding
+from diffmm_pyg.training.state import TrainingState
+from diffmm_pyg.training.trainer import Trainer
 from diffmm_pyg.utils.checks import check_choice
-from diffmm_pyg.utils.epoch import train_epoch
-from diffmm_pyg.utils.interrupt import uninterrupted
+from diffmm_pyg.utils.interrupt import Interrupted, Signals, uninterrupted
 from torch_geometric.data import HeteroData
-
-logger = logging.getLogger(__name__)
 
 
 def fit(
@@ -38,11 +32,20 @@ def fit(
     watch_test: bool = False,
     out: Optional[str] = None,
     overwrite: bool = False,
+    resume: bool = False,
+    checkpoint_minutes: float = 10.,
+    on_nan: Literal['stop', 'skip'] = 'stop',
+    deterministic: bool = False,
     progress: bool = True,
     origin: Optional[Dict[str, Any]] = None,
 ) -> Run:
     r"""Trains a recommender and returns the run, with the parameters and
     graphs of its best epoch.
+
+    Ctrl-C and SIGTERM end it after the current step, with a checkpoint in
+    :obj:`out` and the model of the best epoch so far, by
+    :class:`~diffmm_pyg.utils.interrupt.Interrupted`, a
+    :class:`KeyboardInterrupt`.
 
     Args:
         model (Recommender): The model to train.
@@ -78,76 +81,74 @@ def fit(
             (default: :obj:`None`)
         overwrite (bool, optional): If set to :obj:`True`, a run in
             :obj:`out` is replaced. (default: :obj:`False`)
+        resume (bool, optional): If set to :obj:`True`, goes on with the
+            training in :obj:`out` if there is one, bit for bit as if it had
+            not been interrupted. Only :obj:`epochs`, :obj:`patience`,
+            :obj:`on_nan` and :obj:`checkpoint_minutes` may be others than
+            before; a finished training goes on if there are more epochs.
+            (default: :obj:`False`)
+        checkpoint_minutes (float, optional): The time after which a
+            checkpoint is written to :obj:`out` within an epoch; it is after
+            every epoch in any case. (default: :obj:`10.`)
+        on_nan (str, optional): What to do where a loss is NaN or infinite:
+            end with an error (:obj:`"stop"`), or leave the batch out and
+            count it in the history (:obj:`"skip"`). The latter makes the host
+            wait for the device at every step. (default: :obj:`"stop"`)
+        deterministic (bool, optional): If set to :obj:`True`, torch uses
+            algorithms only that give the same bits every time, which matters
+            on a GPU. (default: :obj:`False`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
         origin (Dict, optional): What the run is to record of where it comes
             from. (default: :obj:`None`)
 
     Raises:
-        ConfigError: If an argument has no usable value.
+        ConfigError: If an argument has no usable value, or is not that of the
+            training to go on with.
         DataError: If :obj:`data` does not hold what it must hold.
-        RunError: If :obj:`out` cannot be used, or the loss is not finite.
+        RunError: If :obj:`out` cannot be used, memory runs out, or the loss is
+            not finite.
     """
     config = dict(epochs=epochs, batch_size=batch_size, lr=lr,
                   patience=patience, top_k=top_k, seed=seed,
-                  precision=precision, protocol=protocol)
+                  precision=precision, protocol=protocol,
+                  watch_test=watch_test, on_nan=on_nan,
+                  deterministic=deterministic,
+                  checkpoint_minutes=checkpoint_minutes)
     check_config(config)
     if out is not None:
-        check_out(out, overwrite)
+        check_out(out, overwrite, resume)
+    elif resume:
+        raise ConfigError("To go on with a training, 'out' must name its "
+                          "folder")
     splits = Splits(data, protocol, top_k, watch_test)
-    accelerator, place = _accelerator(device)
+    accelerator, place = find_device(device)
     model, splits = model.to(place), splits.to(place)
-    phases = model.phases(splits.train)
-    epochs = epochs if len(phases) > 0 else 1
-    optimizers = [
+    description = describe_training(model, splits.train, splits.labels, config,
+                                    origin or {})
+    state = TrainingState(model, splits.train, splits.selection_metric)
+    state.optimizers = [
         accelerator.prepare(torch.optim.Adam(p.parameters, lr, fused=True))
-        for p in phases
+        for p in state.phases
     ]
-    best = Best(splits.selection_metric)
-    history: List[Dict[str, float]] = []
-    bar = tqdm(total=epochs, unit='epoch', disable=None if progress else True)
-    try:
-        for epoch in range(epochs):
-            start = time.perf_counter()
-            row: Dict[str, float] = {'epoch': epoch + 1}
-            model.train()
-            for i, (phase, optimizer) in enumerate(
-                    zip(phases, optimizers, strict=True)):
-                row.update(_run_phase(
-                    phase, optimizer, (seed, epoch, i), batch_size,
-                    accelerator, place, precision, bar))
-            embeddings = _embed(model, splits.train, place, precision, epoch)
-            for name in splits.watched:
-                metrics = splits.evaluate(name, *embeddings)
-                row.update({f'{name}/{k}': v for k, v in metrics.items()})
-            row['seconds'] = time.perf_counter() - start
-            history.append(row)
-            best.update(epoch, row, model, splits.train, embeddings)
-            _report(bar, row, best)
-            if protocol == 'strict' and epoch - best.epoch >= patience:
-                break
-    except KeyboardInterrupt:
-        if best.epoch < 0:
-            raise KeyboardInterrupt(
-                'interrupted before there was anything to keep') from None
-        logger.warning('Interrupted in epoch %d; epoch %d, the best so far, '
-                       'is kept', len(history) + 1, best.epoch + 1)
-    finally:
-        bar.close()
-
-    with uninterrupted():
-        embeddings = best.restore(model, splits.train)
-        model.data = splits.train
-        run = to_run(model, splits.train, splits.labels, config, {
-            **{name: splits.evaluate(name, *embeddings)
-               for name in splits.labels},
-            'best_epoch': best.epoch + 1,
-            'protocol': protocol,
-            'cold_users': splits.cold_users(),
-        }, history, *embeddings, origin or {})
-        if out is not None:
-            save_run(run, out if overwrite else free_folder(out), overwrite)
-    return run
+    limits = (epochs if len(state.phases) > 0 else 1,
+              patience if protocol == 'strict' else math.inf)
+    with Keeper(state, description, out, checkpoint_minutes) as keeper:
+        keeper.begin(resume)
+        with (deterministic_algorithms(deterministic), Signals() as signals,
+              _progress_bar(limits[0], state.epoch, progress) as bar):
+            trainer = Trainer(state, splits, accelerator, seed, batch_size,
+                              precision, on_nan, signals, keeper, bar)
+            try:
+                while not state.is_done(*limits):
+                    trainer.run_epoch()
+            except Interrupted as e:
+                with uninterrupted():
+                    keeper.keep()
+                    state.restore_best()
+                raise Interrupted(e.signum, keeper.advice()) from None
+        with uninterrupted():
+            return _finish(state, splits, description, keeper)
 
 
 def check_config(config: Dict[str, Any]) -> None:
@@ -166,83 +167,33 @@ def check_config(config: Dict[str, Any]) -> None:
     if not 0 <= config['seed'] < 2**32:
         raise ConfigError(f"'seed' must lie in 0..{2**32 - 1} "
                           f"(got {config['seed']})")
+    if not 0 <= config['checkpoint_minutes'] < math.inf:
+        raise ConfigError(f"'checkpoint_minutes' must be finite and not "
+                          f"negative (got {config['checkpoint_minutes']})")
+    check_choice('on_nan', config['on_nan'], ['stop', 'skip'])
     check_choice('precision', config['precision'], ['fp32', 'bf16'])
     check_choice('protocol', config['protocol'], ['strict', 'paper'])
 
 
-def _accelerator(device: Optional[str]) -> Tuple[Any, torch.device]:
-    try:
-        from accelerate import Accelerator
-    except ImportError as e:
-        raise MissingExtraError('accelerate', 'train', 'to train') from e
-    if device is not None and device.split(':')[0] not in ['cpu', 'cuda']:
-        raise ConfigError(f"'device' must be 'cpu', 'cuda' or 'cuda:N' "
-                          f"(got '{device}')")
-    place = None
-    try:
-        if device is not None:
-            place = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as e:
-        raise ConfigError(f"There is no device '{device}' that torch can use "
-                          f"here; 'diffmm-pyg doctor' shows what there "
-                          f"is") from e
-    # Its state is that of the process: what differs between trainings, place
-    # and precision, is therefore not its affair.
-    accelerator = Accelerator(device_placement=False)
-    if accelerator.num_processes > 1:
-        raise ConfigError(f"A training is one process; start it without "
-                          f"'torchrun' (got {accelerator.num_processes})")
-    return accelerator, accelerator.device if place is None else place
+def _progress_bar(epochs: int, epoch: int, enabled: bool) -> tqdm:
+    return tqdm(total=epochs, initial=epoch, unit='epoch',
+                disable=None if enabled else True)
 
 
-def _autocast(device: torch.device,
-              precision: str) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16,
-                          enabled=precision == 'bf16')
-
-
-def _run_phase(phase: Phase, optimizer: Any, key: Key,
-               batch_size: int, accelerator: Any, device: torch.device,
-               precision: str, bar: tqdm) -> Dict[str, float]:
-    if phase.begin is not None:
-        with _autocast(device, precision):
-            phase.begin(key)
-    num_batches = math.ceil(phase.num_examples / batch_size)
-
-    def loss(index: Tensor, batch_key: Key) -> Dict[str, Tensor]:
-        bar.set_description(f'{phase.name} {batch_key[-1] + 1}/{num_batches}')
-        with _autocast(device, precision):
-            return phase.loss(index, batch_size, batch_key)
-
-    means = train_epoch(loss, optimizer, phase.num_examples, batch_size, key,
-                        phase.name, device, accelerator.backward)
-    return {f'{phase.name}/{name}': value for name, value in means.items()}
-
-
-@torch.no_grad()
-def _embed(model: Recommender, data: HeteroData, device: torch.device,
-           precision: str, epoch: int) -> Tuple[UserEmbedding, Tensor]:
-    model.eval()
-    with _autocast(device, precision):
-        user_emb, item_emb = model.embed(data)
-    tensors = [item_emb]
-    if isinstance(user_emb, RowEmbedding):
-        tensors += user_emb.tensors.values()
-    else:
-        user_emb = user_emb.float()
-        tensors.append(user_emb)
-    for emb in tensors:
-        if not torch.isfinite(emb).all():
-            raise RunError(f"The embeddings are not finite after epoch "
-                           f"{epoch + 1}; lower 'lr' (or look for extreme "
-                           f"features), and train again")
-    return user_emb, item_emb.float()
-
-
-def _report(bar: tqdm, row: Dict[str, float], best: Best) -> None:
-    shown = {name: value for name, value in row.items()
-             if name.endswith('/loss') or name == best.metric}
-    bar.set_postfix({name: f'{value:.4g}' for name, value in shown.items()})
-    bar.update()
-    logger.info('epoch %d: %s', row['epoch'], ', '.join(
-        f'{name} {value:.4f}' for name, value in shown.items()))
+def _finish(state: TrainingState, splits: Splits, description: Dict[str, Any],
+            keeper: Keeper) -> Run:
+    r"""Sets the model back to its best epoch and writes the run, unless that
+    was done before.
+    """
+    embeddings = state.restore_best()
+    assert embeddings is not None
+    metrics = {name: splits.evaluate(name, *embeddings)
+               for name in splits.labels}
+    run = to_run(description, state.model, state.data, splits.labels, {
+        **metrics,
+        'best_epoch': state.best.epoch + 1,
+        'protocol': splits.protocol,
+        'cold_users': splits.cold_users(),
+    }, state.history, *embeddings)
+    keeper.finish(run)
+    return run

@@ -22,16 +22,28 @@ def atomic_path(path: str) -> Iterator[str]:
     os.close(fd)
     try:
         yield tmp
-        with open(tmp, 'rb+') as f:
-            os.fsync(f.fileno())
+        sync(tmp)
         # `mkstemp` makes files that only their owner can read:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(tmp, 0o666 & ~umask)
         os.replace(tmp, path)
+        sync(folder)
     except BaseException:
-        os.remove(tmp)
+        with suppress(FileNotFoundError):  # It has taken its place.
+            os.remove(tmp)
         with suppress(OSError):  # There is something else in one by now.
             for parent in made:
                 os.rmdir(parent)
         raise
+
+
+def sync(path: str) -> None:
+    r"""Returns when a file, or the names in a folder, would outlive a loss of
+    power.
+    """
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,17 +1,79 @@
 import signal
 import threading
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Any, Dict, Iterator, Optional
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+class Interrupted(KeyboardInterrupt):
+    r"""Ctrl-C or SIGTERM has asked to stop.
+
+    Args:
+        signum (int): The number of the signal.
+        advice (str, optional): What to do next. (default: :obj:`""`)
+    """
+    def __init__(self, signum: int, advice: str = ''):
+        name = signal.Signals(signum).name
+        super().__init__(f'interrupted by {name}; {advice}' if advice else
+                         f'interrupted by {name}')
+        self.signum = signum
+
+
+class Signals:
+    r"""While it is entered, Ctrl-C and SIGTERM raise :class:`Interrupted`: at
+    once, or, where work must not be left half done, at the end of
+    :meth:`held`. Signals that the process ignores stay ignored.
+    """
+    def __init__(self) -> None:
+        self._old: Dict[int, Any] = {}
+        self._is_held = False
+        self._received: Optional[int] = None
+
+    def __enter__(self) -> 'Signals':
+        self._old = _set_handlers(self._receive)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        _reset_handlers(self._old)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        r"""Lets signals wait until the end of the block."""
+        was_held, self._is_held = self._is_held, True
+        try:
+            yield
+        finally:
+            self._is_held = was_held
+        if self._received is not None and not was_held:
+            signum, self._received = self._received, None
+            raise Interrupted(signum)
+
+    def _receive(self, signum: int, _: Any) -> None:
+        if not self._is_held:
+            raise Interrupted(signum)
+        self._received = signum
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    r"""Ignores Ctrl-C while work that is already done is being kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    r"""Ignores Ctrl-C and SIGTERM while work that is already done is being
+    kept.
+    """
+    old = _set_handlers(signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        _reset_handlers(old)
+
+
+def _set_handlers(handler: Any) -> Dict[int, Any]:
+    if threading.current_thread() is not threading.main_thread():
+        return {}  # Signals are the affair of the main thread.
+    return {s: signal.signal(s, handler) for s in SIGNALS
+            if signal.getsignal(s) not in [signal.SIG_IGN, None]}
+
+
+def _reset_handlers(old: Dict[int, Any]) -> None:
+    for signum, handler in old.items():
+        signal.signal(signum, handler)

@@ -1,4 +1,5 @@
-from typing import Union
+import random
+from typing import Any, Dict, Union
 
 import numpy as np
 import torch
@@ -47,3 +48,33 @@ def quantized_keep(p: float) -> float:
     an entry.
     """
     return (2**15 - quantized_threshold(p)) / 2**16
+
+
+def global_random_state() -> Dict[str, Any]:
+    r"""Returns the states of the global random number generators of Python,
+    NumPy and torch, as plain values. No draw of this package depends on them,
+    those of modules of others may.
+    """
+    version, words, gauss = random.getstate()
+    numpy: Any = np.random.get_state(legacy=True)
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():
+        states += torch.cuda.get_rng_state_all()
+    return {
+        'python': [version, list(words), gauss],
+        'numpy': [numpy[0], numpy[1].tolist(), *numpy[2:]],
+        'torch': [state.numpy().tobytes().hex() for state in states],
+    }
+
+
+def set_global_random_state(state: Dict[str, Any]) -> None:
+    r"""Sets them back to what :meth:`global_random_state` returned."""
+    version, words, gauss = state['python']
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state(tuple(state['numpy']))
+    cpu, *cuda = [torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
+                  for text in state['torch']]
+    torch.set_rng_state(cpu)
+    if torch.cuda.is_initialized():
+        for device, value in zip(range(torch.cuda.device_count()), cuda):
+            torch.cuda.set_rng_state(value, device)

@@ -106,7 +106,7 @@ def map_blocks(fn: Callable[[int, int], T], num_rows: int,
         try:
             out.append(fn(start, end))
         except (RuntimeError, MemoryError) as e:
-            if not _is_out_of_memory(e) or end - start <= 1:
+            if not is_out_of_memory(e) or end - start <= 1:
                 raise
             size = (end - start) // 2
             continue
@@ -117,7 +117,10 @@ def map_blocks(fn: Callable[[int, int], T], num_rows: int,
     return out
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    r"""Whether an error says that a device, or the machine, had no more
+    memory.
+    """
     return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
             or "can't allocate memory" in str(error)
             or 'not enough memory' in str(error))

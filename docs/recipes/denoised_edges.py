@@ -1,4 +1,4 @@
-r"""python docs/recipes/denoised_edges.py [fake|tiktok]: do they help LightGCN?"""
+r"""python docs/recipes/denoised_edges.py [fake|tiktok]: does LightGCN gain?"""
 import sys
 
 import torch

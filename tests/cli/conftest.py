@@ -40,14 +40,14 @@ def cwd(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cli(cwd, capsys, monkeypatch):
-    r"""Runs a command in an empty folder; :obj:`train` with tiny settings,
+    r"""Runs a command in an empty folder; a new training with tiny settings,
     that may be given anew, and without a drawing, which takes longer.
     """
     monkeypatch.setattr('diffmm_pyg.runs.save.plot_curves', lambda *_: None)
 
     def fn(*args):
         argv = [str(arg) for arg in args]
-        if argv[:1] == ['train']:
+        if argv[:1] == ['train'] and '--resume' not in argv:
             argv = ['train', *TINY, *argv[1:]]
         capsys.readouterr()
         try:

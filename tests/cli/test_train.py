@@ -1,6 +1,5 @@
 import functools
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import pytest
 from small import assert_same_run, files, printed, small_fit
 
 import diffmm_pyg
-from diffmm_pyg.cli import commands
 from diffmm_pyg.cli.data import default_root, load_data
 from diffmm_pyg.datasets import FakeMultiModalRec, hetero_data_from_folder
 from diffmm_pyg.diffusion import GraphDiffusion
@@ -19,6 +17,7 @@ from diffmm_pyg.presets import load_preset
 from diffmm_pyg.runs import describe_model, load
 from diffmm_pyg.training import fit
 from diffmm_pyg.utils.hyper_parameters import hyper_parameters
+from torch_geometric import seed_everything
 
 
 def start(*args, cwd):
@@ -66,7 +65,7 @@ def test_train_is_fit(cli, folder):
     run = load('run')
     assert json.loads(result.out) == printed(run.metrics)
     data = hetero_data_from_folder(str(folder))
-    commands.seed_everything(4)
+    seed_everything(4)
     config = load_preset('strict')
     diffusion = GraphDiffusion(10, ['image', 'text'],
                                **{**config['diffusion'],
@@ -128,7 +127,7 @@ def test_modalities_of_the_embedded_data(cli):
     assert load('run').config['data']['channels'] == {'audio': 32}
 
 
-NO_OPTIONS = ['progress', 'origin']  # Those that only Python sets.
+NO_OPTIONS = ['progress', 'resume', 'origin']  # Those that only Python sets.
 VALUES = {  # Where any other value would not do.
     'training': {'device': 'cpu', 'out': 'run', 'top_k': 9},
     'model': {'edge_dropout': 0.25, 'conv': 'SAGEConv',
@@ -171,12 +170,13 @@ def fitted(monkeypatch):
 
     @functools.wraps(fit)  # Options are made from its signature.
     def patched(model, data, **kwargs):
-        assert kwargs['origin'].keys() == {'data', 'preset', 'command'}
+        assert kwargs['origin'].keys() == {
+            'data', 'root', 'source', 'modalities', 'preset', 'command'}
         calls.append((model, {k: v for k, v in kwargs.items()
                               if k != 'origin'}))
         raise ValueError('stop')
 
-    monkeypatch.setattr(commands, 'fit', patched)
+    monkeypatch.setattr('diffmm_pyg.cli.train.fit', patched)
     return calls
 
 
@@ -242,33 +242,6 @@ def test_help_names_every_option(cli):
     for name in [*names, 'data', 'root', 'source', 'modalities', 'preset']:
         assert f"--{name.replace('_', '-')}" in result.out
     assert ':obj:' not in result.out and ':class:' not in result.out
-
-
-@pytest.mark.parametrize('epoch', [0, 1])
-def test_interrupt(cli, folder, tmp_path, monkeypatch, caplog, epoch):
-    loss = DiffMM.loss
-    before = files(tmp_path)
-    calls = []
-
-    def interrupted(self, *args, **kwargs):
-        calls.append(0)
-        if len(calls) == epoch + 1:
-            raise KeyboardInterrupt
-        return loss(self, *args, **kwargs)
-
-    monkeypatch.setattr(DiffMM, 'loss', interrupted)
-    with caplog.at_level(logging.WARNING, 'diffmm_pyg'):
-        result = cli('train', '--data', folder, '--epochs', 5, '--out', 'run')
-    if epoch == 0:
-        assert result.code == 130
-        assert result.err == ('error: interrupted before there was anything '
-                              'to keep\n')
-        assert files(tmp_path) == before
-    else:
-        assert result.code == 0
-        assert 'Interrupted in epoch 2; epoch 1, the best' in caplog.text
-        assert len(load('run').history) == 1
-        assert len(load('run').recommend(k=1).item) == 20
 
 
 def test_the_embedded_data_is_that_of_python():

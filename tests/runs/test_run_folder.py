@@ -103,7 +103,9 @@ def test_overwrite(run, tmp_path):
     other = small_fit(small_data(), epochs=1)
     save_run(other, str(folder), overwrite=True)
     assert_same_run(load(str(folder)), other)
-    assert sorted(files(tmp_path)) == [f'run/{name}' for name in NAMES]
+    # What else is there stays.
+    assert sorted(files(tmp_path)) == sorted(
+        f'run/{name}' for name in [*NAMES, 'left.txt'])
 
 
 @pytest.mark.parametrize('overwrite', [False, True])

@@ -1,8 +1,17 @@
+import json
+import random
+
+import numpy as np
 import pytest
 import torch
 
 from diffmm_pyg.utils import dropout_mask, keyed_generator
-from diffmm_pyg.utils.random import quantized_keep, quantized_threshold
+from diffmm_pyg.utils.random import (
+    global_random_state,
+    quantized_keep,
+    quantized_threshold,
+    set_global_random_state,
+)
 
 
 def draw(*key):
@@ -60,3 +69,15 @@ def test_dropout_mask_entries_are_independent():
     corr = torch.corrcoef(mask.t()) - torch.eye(4)
     assert corr.abs().max() < 0.02
     assert (mask.mean(dim=0) - 0.7).abs().max() < 0.01
+
+
+def test_global_random_state():
+    def draws():
+        return [random.gauss(0, 1), np.random.randn(), torch.rand(1).item()]
+
+    draws()  # Of the pairs that some draw, one number is left for later.
+    state = json.loads(json.dumps(global_random_state()))
+    expected = draws() + draws()
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    set_global_random_state(state)
+    assert draws() + draws() == expected

@@ -39,7 +39,9 @@ class Phase(NamedTuple):
             nominal batch size and a key for random draws to a dictionary of
             scalars, of which :obj:`loss` is minimized.
         begin (Callable, optional): Called with a key before the first batch
-            of an epoch. (default: :obj:`None`)
+            of an epoch, and again where a training goes on within the phase:
+            it may depend on nothing that the phase changes.
+            (default: :obj:`None`)
     """
     name: str
     parameters: List[Parameter]
@@ -52,7 +54,7 @@ class Recommender(torch.nn.Module, abc.ABC):
     r"""What training and ranking know of a model: the phases of an epoch, and
     the embeddings whose inner product ranks items for users. All that changes
     from epoch to epoch beside parameters, *e.g.*, generated edges, lives in
-    the :class:`~torch_geometric.data.HeteroData` object.
+    the :class:`~torch_geometric.data.HeteroData` object, as tensors.
     """
     # The graph of the training, with what it generated:
     data: Optional[HeteroData] = None

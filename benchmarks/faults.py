@@ -1,0 +1,167 @@
+r"""Kills tiny trainings, goes on with them, and compares what they leave with
+what an undisturbed one leaves. See the README beside this file.
+"""
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
+
+import torch
+from _command import describe_command, git_revision, positive
+from _measure import describe_machine
+from _victim import Victim
+
+
+class Attempt(NamedTuple):
+    r"""What one process left that was killed, or that finished."""
+    killed: bool
+    lost_epochs: int
+    identical: bool
+    stray_files: List[str]
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    r"""Runs the campaign and returns 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--kills', type=positive, default=200, metavar='N',
+                        help='signals at random moments, of each kind '
+                        '(default: 200)')
+    parser.add_argument('--every', type=positive, default=1, metavar='N',
+                        help='kill before every N-th operation on files, one '
+                        'after the other (default: 1)')
+    parser.add_argument('--epochs', type=positive, default=4)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--json', metavar='FILE.json')
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)  # Others do not outlive a fork.
+    _import_what_children_need()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(args, Path(folder))
+    print_table(rows)
+    if args.json is not None:
+        Path(args.json).write_text(json.dumps({
+            'command': describe_command('faults.py', sys.argv[1:]
+                                        if argv is None else argv),
+            'revision': git_revision(),
+            'machine': describe_machine('cpu'),
+            'faults': rows,
+        }, indent=2) + '\n')
+    return 0 if all(row['passed'] for row in rows) else 1
+
+
+def run(args: argparse.Namespace, folder: Path) -> List[Dict[str, Any]]:
+    r"""Runs the campaign in a folder."""
+    victim = Victim(folder / 'undisturbed', args.epochs)
+    start = time.perf_counter()
+    victim.wait(victim.start())
+    seconds, expected = time.perf_counter() - start, victim.result()
+
+    rng = random.Random(args.seed)
+    faults = {
+        'SIGKILL at a random moment':
+            at_moments(folder, args, expected, rng, seconds, signal.SIGKILL),
+        'SIGTERM at a random moment':
+            at_moments(folder, args, expected, rng, seconds, signal.SIGTERM),
+        'SIGKILL before an operation on files':
+            at_operations(folder, args, expected),
+    }
+    return [summarize(name, list(attempts))
+            for name, attempts in faults.items()]
+
+
+def at_moments(folder: Path, args: argparse.Namespace, expected: Any,
+               rng: random.Random, seconds: float,
+               signum: signal.Signals) -> Iterator[Attempt]:
+    r"""Kills trainings again and again, until the last one has finished."""
+    kills = training = 0
+    victim = Victim(folder / f'{signum.name}-0', args.epochs)
+    while True:
+        pid = victim.start()
+        if kills < args.kills:
+            time.sleep(rng.uniform(0, seconds))
+            with suppress(ProcessLookupError):
+                os.kill(pid, signum)
+        attempt = look_at(victim, pid, expected)
+        kills += attempt.killed
+        yield attempt
+        if attempt.killed:
+            continue
+        if kills == args.kills:
+            return
+        training += 1
+        victim = Victim(folder / f'{signum.name}-{training}', args.epochs)
+
+
+def at_operations(folder: Path, args: argparse.Namespace,
+                  expected: Any) -> Iterator[Attempt]:
+    r"""Kills a training before its first operation on files, another one
+    before its second, and so on, and goes on with each.
+    """
+    number = 1
+    while True:
+        victim = Victim(folder / f'operation-{number}', args.epochs)
+        attempt = look_at(victim, victim.start(number), expected)
+        yield attempt
+        if not attempt.killed:
+            return
+        yield look_at(victim, victim.start(), expected)
+        number += args.every
+
+
+def look_at(victim: Victim, pid: int, expected: Any) -> Attempt:
+    r"""Waits for a process and looks at what it left."""
+    if not victim.wait(pid):
+        return Attempt(True, victim.lost_epochs(), True, [])
+    return Attempt(False, 0, victim.result() == expected,
+                   victim.stray_files())
+
+
+def summarize(name: str, attempts: List[Attempt]) -> Dict[str, Any]:
+    finished = [attempt for attempt in attempts if not attempt.killed]
+    row = {
+        'fault': name,
+        'times': sum(attempt.killed for attempt in attempts),
+        'lost_epochs': sum(attempt.lost_epochs for attempt in attempts),
+        'finished': len(finished),
+        'identical': sum(attempt.identical for attempt in finished),
+        'stray_files': sum((attempt.stray_files for attempt in finished), []),
+    }
+    row['passed'] = (row['lost_epochs'] == 0 and row['stray_files'] == []
+                     and row['identical'] == row['finished'])
+    return row
+
+
+def print_table(rows: List[Dict[str, Any]]) -> None:
+    print('| fault | times tried | result |\n|---|---|---|')
+    for row in rows:
+        print(f"| {row['fault']} | {row['times']} | {row['lost_epochs']} "
+              f"epochs lost beyond the current one, {row['identical']} of "
+              f"{row['finished']} finished runs identical to the undisturbed "
+              f"one, {len(row['stray_files'])} files outside the run |")
+
+
+def _import_what_children_need() -> None:
+    import accelerate  # noqa: F401
+    import safetensors.torch  # noqa: F401
+    with suppress(ImportError):
+        import matplotlib.backends.backend_agg  # noqa: F401
+        import matplotlib.figure  # noqa: F401
+
+
+if __name__ == '__main__':
+    sys.exit(main())

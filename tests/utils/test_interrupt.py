@@ -1,0 +1,88 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from diffmm_pyg.utils.interrupt import Interrupted, Signals, uninterrupted
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    r"""Signals may be ignored where tests run in the background."""
+    old = {s: signal.getsignal(s) for s in [signal.SIGINT, signal.SIGTERM]}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for signum, handler in old.items():
+        signal.signal(signum, handler)
+
+
+def send(signum):
+    os.kill(os.getpid(), signum)
+
+
+@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
+def test_at_once_or_at_the_end_of_what_must_not_be_halved(signum):
+    done = []
+    with Signals() as signals:
+        with pytest.raises(Interrupted) as info:
+            send(signum)
+            done.append('never')
+        assert info.value.signum == signum
+        with pytest.raises(Interrupted):
+            with signals.held():
+                with signals.held():
+                    send(signum)
+                    done.append('inner')
+                done.append('outer')
+        with signals.held():  # What was raised is not raised again.
+            pass
+    assert done == ['inner', 'outer']
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_is_a_keyboard_interrupt_that_says_what_to_do():
+    error = Interrupted(signal.SIGTERM, 'go on')
+    assert isinstance(error, KeyboardInterrupt)
+    assert str(error) == 'interrupted by SIGTERM; go on'
+    assert str(Interrupted(signal.SIGINT)) == 'interrupted by SIGINT'
+
+
+def test_another_error_is_not_hidden():
+    with Signals() as signals:
+        with pytest.raises(ValueError, match='mine'):
+            with signals.held():
+                send(signal.SIGTERM)
+                raise ValueError('mine')
+
+
+def test_what_the_process_ignores_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # As by `nohup`.
+    with Signals():
+        send(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_uninterrupted():
+    with Signals():
+        with uninterrupted():
+            send(signal.SIGINT), send(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            send(signal.SIGTERM)
+
+
+def test_in_a_thread():
+    errors = []
+
+    def run():
+        try:
+            with Signals() as signals, signals.held(), uninterrupted():
+                pass
+        except BaseException as e:
+            errors.append(e)
+
+    thread = threading.Thread(target=run)
+    thread.start(), thread.join()
+    assert errors == []
