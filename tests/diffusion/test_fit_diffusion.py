@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from movie_data import BUYS, FEATURES, RATES, movie_data
-from oracle import assert_close, random_diffusion, random_rows
+from oracle import assert_close, generator, random_diffusion, random_rows
 from small import small_data
 
 from diffmm_pyg.diffusion import GraphDiffusion, fit_diffusion
@@ -50,6 +50,7 @@ def test_learns_any_relation(likelihood):
                             batch_size=12, lr=1e-2)
     assert list(history[0]) == ['loss', 'elbo', 'msi'] and len(history) == 150
     assert history[-1]['loss'] < history[0]['loss']
+    assert history[0]['msi'] > 0  # Of the features that were named.
     edges = diffusion.generate(rows_of(data, RATES, 8), 1, 'unseen')
     expected = torch.stack([user, movie])[:, own & left_out]
     for edge_index, _ in edges.values():
@@ -103,27 +104,26 @@ def test_features_have_unit_norm_and_one_width():
 @pytest.mark.parametrize('likelihood', ['gaussian', 'multinomial'])
 @pytest.mark.parametrize('kwargs', [{}, {'num_sampled_items': 5}], ids=str)
 def test_signal_without_projections(double, likelihood, kwargs):
-    # Without embeddings, features are the target; a missing row is as good
-    # as left out, and without features there is no signal.
+    # Every modality is its own target; a row of zeros is as good as left out.
     diffusion = random_diffusion(8, 2, seed=0, likelihood=likelihood,
                                  msi_weight=2., **kwargs)
     rows, _ = random_rows(4, 8, seed=0)
-    x = torch.randn(8, 3)
-    x[2] = 0
-    mask = torch.ones(8).bool()
-    mask[2] = False
-    feat_dict = {m: x for m in diffusion.modalities}
-    out = diffusion.loss(rows, feat_dict)
-    full = x.clone()
-    full[2] = 7.
-    expected = diffusion.loss(rows, {m: full for m in feat_dict}, full,
-                              {m: mask for m in feat_dict})
-    assert out['msi'] > 0
-    for name in out:
-        assert_close(out[name], expected[name])
+    image, text = torch.randn(2, 8, 3, generator=generator(0))
+    has, none = torch.arange(8) != 2, torch.zeros(8).bool()
+    image[2] = 0
+    out = diffusion.loss(rows, {'image': image, 'text': text})
+    image[2] = 7
+    feat_dict = {'image': image, 'text': text}
+    expected = [
+        diffusion.loss(rows, feat_dict, image, {'image': has, 'text': none}),
+        diffusion.loss(rows, feat_dict, text, {'image': none}),
+    ]
+    assert all(x['msi'] > 0 for x in expected)
+    assert_close(out['msi'], expected[0]['msi'] + expected[1]['msi'])
     nothing = diffusion.loss(rows)
     assert nothing['msi'] == 0
     assert_close(nothing['loss'], out['elbo'])
+    assert_close(out['loss'], out['elbo'] + out['msi'])
 
 
 def test_same_seed_same_parameters():
