@@ -9,7 +9,7 @@ from diffmm_pyg.datasets.from_arrays import Splits, hetero_data_from_arrays
 from diffmm_pyg.datasets.ids import sorted_ids, to_numbers
 from diffmm_pyg.datasets.item_features import read_item_features
 from diffmm_pyg.datasets.split import split_edges
-from diffmm_pyg.datasets.table import NAMES, Table
+from diffmm_pyg.datasets.table import NAMES, Table, quote
 from diffmm_pyg.datasets.tables import read_table
 from diffmm_pyg.errors import ConfigError, DataError
 from torch_geometric.utils import coalesce
@@ -173,22 +173,23 @@ def find_items(tables: Sequence[Table], listed: List[str],
             if item in known or item in unknown:
                 continue
             if not may_grow:
-                table.fail(row, 'item', f"the item '{item}' is unknown; use "
-                           f"the numbers 0..{len(listed) - 1} of the feature "
-                           f"rows, or say which item each belongs to by "
-                           f"item_ids=... (in a folder, by 'items.csv')")
+                table.fail(row, 'item', f"the item {quote(item)} is unknown; "
+                           f"use the numbers 0..{len(listed) - 1} of the "
+                           f"feature rows, or say which item each belongs to "
+                           f"by item_ids=... (in a folder, by 'items.csv')")
             unknown[item] = f"'{table.path}', {table.place(row, 'item')}"
     if len(unknown) == 0:
         return listed
     item, place = next(iter(unknown.items()))
     if len(unknown) == len(found):
         raise DataError(f"{place}: no item has a feature row; items are "
-                        f"called '{item}' here, and '{listed[0]}' in the list "
-                        f"of feature rows; use the same ids")
+                        f"called {quote(item)} here, and "
+                        f"{quote(listed[0])} in the list of feature rows; use "
+                        f"the same ids")
     warnings.warn(
         f"{len(unknown)} of {len(found)} items have no feature row (the first "
-        f"is '{item}' in {place}); they are kept, and lack all modalities",
-        stacklevel=3)
+        f"is {quote(item)} in {place}); they are kept, and lack all "
+        f"modalities", stacklevel=3)
     return listed + sorted_ids(unknown)
 
 
@@ -224,8 +225,8 @@ def read_split(table: Table) -> List[str]:
     values = [str(value).lower() for value in table.columns['split']]
     for row, value in enumerate(values):
         if value not in SPLITS:
-            table.fail(row, 'split', f"'{value}' is no split; use train, val "
-                       f"or test")
+            table.fail(row, 'split', f"{quote(value)} is no split; use train, "
+                       f"val or test")
     return [SPLITS[value] for value in values]
 
 

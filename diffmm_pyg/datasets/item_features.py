@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffmm_pyg.datasets.from_arrays import to_tensor
 from diffmm_pyg.datasets.raw import check_features, read_features, read_npy
-from diffmm_pyg.datasets.table import Table
+from diffmm_pyg.datasets.table import Table, quote
 from diffmm_pyg.datasets.tables import frame_header, read_table
 from diffmm_pyg.errors import DataError
 
@@ -104,7 +104,7 @@ def read_item_ids(
     seen: Set[str] = set()
     for row, item in enumerate(ids):
         if item in seen:
-            table.fail(row, 'item', f"the item '{item}' is listed a second "
-                       f"time; remove it and its feature row")
+            table.fail(row, 'item', f"the item {quote(item)} is listed a "
+                       f"second time; remove it and its feature row")
         seen.add(item)
     return table.path, ids

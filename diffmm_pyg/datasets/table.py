@@ -60,7 +60,7 @@ class Table:
         place = f'row {row}'
         if self.lines is not None:
             place = f'line {self.lines[row]}'
-        return f"{place}, column '{self.names.get(column, column)}'"
+        return f"{place}, column {quote(self.names.get(column, column))}"
 
     def fail(self, row: int, column: str, message: str) -> NoReturn:
         r"""Raises a :class:`DataError` that names the place of a value."""
@@ -88,8 +88,9 @@ class Table:
         if 0 < len(decimals) < len(distinct) and are_integers(
                 distinct - decimals):
             row = next(i for i, value in enumerate(ids) if value in decimals)
-            self.fail(row, column, f"the id '{ids[row]}' is a decimal number, "
-                      f"others are integers; write all of them as integers")
+            self.fail(row, column, f"the id {quote(ids[row])} is a decimal "
+                      f"number, others are integers; write all of them as "
+                      f"integers")
         return ids
 
     def times(self, column: str) -> np.ndarray:
@@ -107,10 +108,11 @@ class Table:
             return out
         for row in range(values.size):
             if to_times(values[row:row + 1]) is None:
-                self.fail(row, column, f"'{values[row]}' is no time; give a "
-                          f"number, or a time like 2024-01-31T12:00:00")
-        name = self.names.get(column, column)
-        raise DataError(f"'{self.path}', column '{name}': numbers and dates "
+                self.fail(row, column, f"{quote(values[row])} is no time; "
+                          f"give a number, or a time like "
+                          f"2024-01-31T12:00:00")
+        name = quote(self.names.get(column, column))
+        raise DataError(f"'{self.path}', column {name}: numbers and dates "
                         f"are mixed; use one of them throughout")
 
 
@@ -123,25 +125,31 @@ def find_problem(value: Any, kind: Any) -> Optional[str]:
     if value == '' if known else str(value) in MISSING:
         return 'the id is empty; fill it in, or remove the row'
     if not known:
-        return (f'the id {value!r} is neither an integer nor text; store it '
-                f'as one of them')
+        return (f'the id {quote(value)} is a {type(value).__name__}, neither '
+                f'an integer nor text; store it as one of them')
     if type(value) is not kind:
-        return (f'the id {value!r} is {type(value).__name__}, the first one '
-                f'{kind.__name__}; store all of them as text or all as '
+        return (f'the id {quote(value)} is {type(value).__name__}, the first '
+                f'one {kind.__name__}; store all of them as text or all as '
                 f'integers')
     if isinstance(value, int):
         return None if value.bit_length() < 64 else (
             'the id is an integer of more than 64 bits; store it as text')
     if len(value) > MAX_LENGTH:
-        return (f"the id '{value[:20]}...' has {len(value)} characters, more "
-                f"than {MAX_LENGTH}; shorten it, or close a quotation mark")
+        return (f'the id {quote(value)} has {len(value)} characters, more '
+                f'than {MAX_LENGTH}; shorten it, or close a quotation mark')
     try:
         if '\0' not in value.encode().decode():
             return None
     except UnicodeError:
         pass
-    return (f'the id {value!r} holds characters that are no text; remove '
+    return (f'the id {quote(value)} holds characters that are no text; remove '
             f'them')
+
+
+def quote(value: Any) -> str:
+    r"""Returns a value as messages show it: in one line, and not too long."""
+    text = str(value)
+    return repr(text if len(text) <= 80 else f'{text[:80]}...')
 
 
 def to_times(values: np.ndarray) -> Optional[np.ndarray]:
@@ -208,13 +216,14 @@ def find_columns(
     missing = [(columns or {}).get(column, column) for column in required
                if len(found[column]) == 0]
     if len(missing) > 0:
-        raise DataError(f"{place}: the header '{','.join(header)[:80]}' lacks "
-                        f"the columns {', '.join(missing)}; rename those "
-                        f"that are meant, or name them by columns={{...}}")
+        raise DataError(f"{place}: the header "
+                        f"{quote(','.join(map(str, header)))} lacks the "
+                        f"columns {', '.join(missing)}; rename those that are "
+                        f"meant, or name them by columns={{...}}")
     for column, positions in found.items():
         if len(positions) > 1:
-            both = "' and '".join(str(header[i]) for i in positions[:2])
-            raise DataError(f"{place}: '{both}' may both be the column "
+            both = ' and '.join(quote(header[i]) for i in positions[:2])
+            raise DataError(f"{place}: {both} may both be the column "
                             f"'{column}'; rename one of them")
     return {column: i[0] for column, i in found.items() if len(i) > 0}
 

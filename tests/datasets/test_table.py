@@ -10,9 +10,9 @@ from diffmm_pyg.errors import DataError
 @pytest.mark.parametrize('values, match', [
     ([1, 'a'], "row 1, .*: the id 'a' is str, the first one int; store"),
     (['1', '2.0', '3'], "row 1, .*: the id '2.0' is a decimal number, others"),
-    (['a', 2.], 'row 1, .*: the id 2.0 is neither an integer nor text'),
+    (['a', 2.], "row 1, .*: the id '2.0' is a float, neither an integer nor"),
     (['a', float('nan')], 'row 1, .*: the id is empty'),
-    (['a', 'b' * 257], "row 1, .*: the id 'b{20}...' has 257 characters"),
+    (['a', 'b' * 257], "row 1, .*: the id 'b{80}...' has 257 characters"),
     ([1, 2**64], 'row 1, .*: the id is an integer of more than 64 bits'),
     (['a', 'b\0'], 'row 1, .*: the id .* characters that are no text'),
     (['a', '\ud800'], 'row 1, .*: the id .* characters that are no text'),
@@ -23,6 +23,15 @@ def test_ids_name_the_row(values, match):
         table.ids('user')
     with pytest.raises(DataError, match=match):
         table.ids('user')
+
+
+def test_messages_take_one_line_of_bounded_length():
+    table = Table('log', {'timestamp': ['a\nb' * 100]}, {'timestamp': 'a\nb'})
+    with pytest.raises(DataError) as info:
+        table.times('timestamp')
+    assert str(info.value).startswith(
+        r"'log', row 0, column 'a\nb': 'a\nba\nb")
+    assert len(str(info.value)) < 250
 
 
 def test_ids_that_are_all_decimal_numbers_are_text():
