@@ -87,9 +87,9 @@ class StackedConv(torch.nn.Module):
     def _weight(self, weight: OptTensor, dtype: torch.dtype) -> OptTensor:
         if weight is None or not self.takes_weights:
             return None
-        weight = weight.to(dtype)
-        return weight.view(-1, 1) if self.weight_name == 'edge_attr' else (
-            weight)
+        if self.weight_name == 'edge_attr':
+            weight = weight.view(-1, 1)
+        return weight.to(dtype)
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({self.conv})'

@@ -94,7 +94,7 @@ def test_contributions_add_up_to_the_score(data, conv):
     model = build(conv)
     user, item = model.embed(data)
     out = model.explain('u2', 3, data)
-    assert out.score == pytest.approx(float(user[2] @ item[3]), abs=1e-12)
+    assert out.score == pytest.approx((user[2] @ item[3]).item(), abs=1e-12)
     total = out.base_score + float(out['item'].node_mask.sum()) + sum(
         float(out[t].edge_mask.sum()) for t in TYPES)
     # The attention of GATConv has a kink.
@@ -194,4 +194,4 @@ def test_dropped_entries_are_those_of_the_ranking(data):
     model = build(edge_dropout=0.5, dropout_at_test=True)
     user, item = model.embed(data)
     assert model.explain('u2', 3, data).score == pytest.approx(
-        float(user[2] @ item[3]), abs=1e-12)
+        (user[2] @ item[3]).item(), abs=1e-12)
