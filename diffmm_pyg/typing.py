@@ -1,3 +1,4 @@
+r"""The names and types that all parts of this package share."""
 from typing import Dict, Tuple
 
 from torch import Tensor
@@ -24,18 +25,25 @@ __all__ = [
     'denoised_edge_type',
 ]
 
+#: The node type of users.
 USER = 'user'
+#: The node type of items.
 ITEM = 'item'
+#: The edge type of interactions.
 INTERACTS: EdgeType = (USER, 'interacts', ITEM)
+#: The edge type of their reverse.
 REV_INTERACTS: EdgeType = (ITEM, 'rev_interacts', USER)
 
-# A set of edges from users to items, `edge_index` [2, E] with `edge_weight`
-# [E], for every modality:
+#: A set of edges from users to items, indices :obj:`[2, E]` with weights
+#: :obj:`[E]`, for every modality.
 EdgesDict = Dict[str, Tuple[Tensor, Tensor]]
 
 
 def denoised_edge_type(modality: str) -> EdgeType:
     r"""Returns the edge type that holds the user-item edges which the
     diffusion model of :obj:`modality` generated.
+
+    Args:
+        modality (str): The name of the modality.
     """
     return (USER, f'denoised_{modality}', ITEM)

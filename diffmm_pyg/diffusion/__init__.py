@@ -1,3 +1,4 @@
+r"""Diffusion over rows of interactions, and the graphs it generates."""
 from .denoiser import Denoiser
 from .gaussian_diffusion import GaussianDiffusion
 from .graph_diffusion import GraphDiffusion

@@ -23,6 +23,11 @@ FILES = [
 def check_out(folder: str, overwrite: bool = False) -> None:
     r"""Checks, before any work is done, that a run can be written.
 
+    Args:
+        folder (str): The folder.
+        overwrite (bool, optional): If set to :obj:`True`, it may hold a run.
+            (default: :obj:`False`)
+
     Raises:
         RunError: If :obj:`folder` holds something that may not be replaced,
             or cannot be created.
@@ -53,6 +58,9 @@ def check_out(folder: str, overwrite: bool = False) -> None:
 def free_folder(folder: str) -> str:
     r"""Returns :obj:`folder`, or, where another run has taken it meanwhile, a
     name beside it.
+
+    Args:
+        folder (str): The folder.
     """
     out, number = folder, 0
     while os.path.isdir(out) and len(os.listdir(out)) > 0:
@@ -70,6 +78,12 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
     :obj:`model.safetensors`, the graphs :obj:`graphs.safetensors`, the
     :obj:`embeddings.safetensors` to rank with, and :obj:`curves.png` where
     :obj:`matplotlib` is installed. The folder appears when it is whole.
+
+    Args:
+        run (Run): The run.
+        folder (str): The folder.
+        overwrite (bool, optional): If set to :obj:`True`, a run in it is
+            replaced. (default: :obj:`False`)
 
     Raises:
         RunError: If the folder cannot be written.
