@@ -11,10 +11,23 @@ from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.typing import INTERACTS, ITEM, USER, EdgeType
 from torch_geometric.data import HeteroData
 
+__all__ = [
+    'check_data',
+    'check_edges',
+    'check_sizes',
+    'data_hash',
+    'modalities',
+    'modality_features',
+    'modality_masks',
+]
+
 
 def modalities(data: HeteroData) -> List[str]:
     r"""Returns the names of the item modalities of :obj:`data`, in order: one
     for every attribute :obj:`data['item'].x_<modality>`.
+
+    Args:
+        data (HeteroData): The graph.
     """
     return [key[2:] for key in data[ITEM].keys() if key.startswith('x_')]
 
@@ -22,6 +35,9 @@ def modalities(data: HeteroData) -> List[str]:
 def modality_features(data: HeteroData) -> Dict[str, Tensor]:
     r"""Returns the features :math:`(|\mathcal{I}|, F_m)` of every modality, in
     the default type of :obj:`torch`.
+
+    Args:
+        data (HeteroData): The graph.
     """
     dtype = torch.get_default_dtype()
     return {m: data[ITEM][f'x_{m}'].to(dtype) for m in modalities(data)}
@@ -30,6 +46,9 @@ def modality_features(data: HeteroData) -> Dict[str, Tensor]:
 def modality_masks(data: HeteroData) -> Dict[str, Tensor]:
     r"""Returns the boolean masks :math:`(|\mathcal{I}|)` of the modalities
     that some items lack; a modality without a mask is complete.
+
+    Args:
+        data (HeteroData): The graph.
     """
     keys = {m: f'has_{m}' for m in modalities(data)}
     return {m: data[ITEM][k] for m, k in keys.items() if k in data[ITEM]}
@@ -37,6 +56,9 @@ def modality_masks(data: HeteroData) -> Dict[str, Tensor]:
 
 def check_data(data: HeteroData) -> None:
     r"""Checks :obj:`data` against the contract.
+
+    Args:
+        data (HeteroData): The graph.
 
     Raises:
         DataError: If node counts, training edges or features are missing,
@@ -99,6 +121,13 @@ def check_edges(edge_index: Tensor, num_users: int, num_items: int,
     r"""Checks that user and item indices, or those of other :obj:`kinds` of
     nodes, are within range.
 
+    Args:
+        edge_index (torch.Tensor): The edges :math:`(2, |\mathcal{E}|)`.
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        name (str, optional): What errors call them.
+            (default: :obj:`"edge_index"`)
+
     Raises:
         DataError: If they are not, naming the first bad column, or if their
             shape or type is wrong.
@@ -123,6 +152,13 @@ def check_sizes(data: HeteroData, num_users: int, num_items: int,
     r"""Checks that :obj:`data` has the sizes that a model was made for, those
     of features included if the model takes any.
 
+    Args:
+        data (HeteroData): The graph.
+        num_users (int): The number of users of the model.
+        num_items (int): The number of its items.
+        in_channels (Dict[str, int], optional): The size of the features of
+            every modality it takes. (default: :obj:`None`)
+
     Raises:
         ConfigError: If it has not.
     """
@@ -140,9 +176,14 @@ def check_sizes(data: HeteroData, num_users: int, num_items: int,
 def data_hash(data: HeteroData,
               labels: Optional[Dict[str, Tensor]] = None) -> str:
     r"""Returns a SHA-256 over node counts, training edges, features, masks
-    and ids of a graph, and over the positives :obj:`[2, N]` of named splits,
-    or those of the graph itself. It depends neither on the order of edges
-    nor on the device.
+    and ids of a graph, and over positives. It depends neither on the order of
+    edges nor on the device.
+
+    Args:
+        data (HeteroData): The graph.
+        labels (Dict[str, torch.Tensor], optional): The positives
+            :obj:`[2, N]` of every split; those of the graph itself if not
+            given. (default: :obj:`None`)
     """
     if labels is None:
         names = {'edge_label_index'} & set(data[INTERACTS].keys())

@@ -1,3 +1,12 @@
+r"""The errors that a user can mend."""
+__all__ = [
+    'ConfigError',
+    'DataError',
+    'DiffMMError',
+    'MissingExtraError',
+    'RunError',
+]
+
 class DiffMMError(ValueError):
     r"""Base class of every error that a user can mend: its message is one
     line that says what is wrong, where, and what to do.

@@ -1,3 +1,4 @@
+r"""Metrics over a ranking of all items."""
 from typing import Dict, Sequence
 
 import torch
@@ -11,6 +12,11 @@ from torch_geometric.metrics import (
     LinkPredPrecision,
     LinkPredRecall,
 )
+
+__all__ = [
+    'evaluate',
+    'unranked_items',
+]
 
 METRICS = {
     'recall': LinkPredRecall,
@@ -46,6 +52,9 @@ def evaluate(
 
     Returns:
         A dictionary from, *e.g.*, :obj:`"recall@20"` to its value.
+
+    Raises:
+        DataError: If there are no positives.
     """
     if edge_label_index.size(1) == 0:
         raise DataError("There is no positive to evaluate on; give the split "

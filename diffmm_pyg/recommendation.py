@@ -1,3 +1,4 @@
+r"""Ranked items for users, by original ids."""
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
@@ -8,6 +9,11 @@ from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.typing import ITEM, USER
 from diffmm_pyg.utils import SparseRows, UserEmbedding, inner_product_topk
 from diffmm_pyg.utils.checks import check_k
+
+__all__ = [
+    'Recommendations',
+    'recommend',
+]
 
 Id = Union[int, str]
 
@@ -44,7 +50,7 @@ def recommend(
         item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
         seen (SparseRows): The items of every user that are left out.
         ids (Dict[str, List]): The original ids of users and of items.
-        users (int, str, or a sequence of them, optional): The ids of the
+        users (int, str or Sequence, optional): The ids of the
             users; all of them if not given. (default: :obj:`None`)
         k (int, optional): The number of items per user. (default: :obj:`20`)
 

@@ -1,3 +1,4 @@
+r"""The names and types that all parts of this package share."""
 from typing import Dict, Tuple
 
 from torch import Tensor
@@ -24,13 +25,17 @@ __all__ = [
     'denoised_edge_type',
 ]
 
+#: The node type of users.
 USER = 'user'
+#: The node type of items.
 ITEM = 'item'
+#: The edge type of interactions.
 INTERACTS: EdgeType = (USER, 'interacts', ITEM)
+#: The edge type of their reverse.
 REV_INTERACTS: EdgeType = (ITEM, 'rev_interacts', USER)
 
-# A set of edges from users to items, `edge_index` [2, E] with `edge_weight`
-# [E], for every modality:
+#: A set of edges from users to items, indices :obj:`[2, E]` with weights
+#: :obj:`[E]`, for every modality.
 EdgesDict = Dict[str, Tuple[Tensor, Tensor]]
 
 
@@ -38,6 +43,11 @@ def denoised_edge_type(modality: str,
                        edge_type: EdgeType = INTERACTS) -> EdgeType:
     r"""Returns the edge type that holds the edges which the diffusion model
     of :obj:`modality` generated from those of :obj:`edge_type`.
+
+    Args:
+        modality (str): The name of the modality.
+        edge_type (Tuple[str, str, str], optional): The relation.
+            (default: :obj:`('user', 'interacts', 'item')`)
     """
     src, _, dst = edge_type
     return (src, f'denoised_{modality}', dst)

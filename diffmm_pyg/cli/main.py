@@ -21,6 +21,10 @@ logger = logging.getLogger('diffmm_pyg')
 def main(argv: Optional[List[str]] = None) -> int:
     r"""Runs a command and returns its exit code: 0, 1 if it failed, 2 if an
     option is wrong, 130 if Ctrl-C and 143 if SIGTERM interrupted it.
+
+    Args:
+        argv ([str], optional): The command and its options; those of the
+            process if not given. (default: :obj:`None`)
     """
     argv = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)

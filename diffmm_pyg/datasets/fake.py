@@ -33,8 +33,8 @@ class FakeMultiModalRec(SplitDataset):
         avg_degree (float, optional): The average number of interactions
             drawn per user; repeated ones count once. (default: :obj:`10.`)
         feature_channels (Dict[str, int], optional): The modalities and their
-            number of features. (default: :obj:`{"image": 64, "text": 48,
-            "audio": 32}`)
+            number of features. If set to :obj:`None`, 64 of images, 48 of
+            text and 32 of audio. (default: :obj:`None`)
         modalities (List[str], optional): The modalities to use, in this
             order; their features do not depend on the choice. If set to
             :obj:`None`, will use all of :obj:`feature_channels`.
@@ -160,7 +160,8 @@ def checkerboard(
             :obj:`num_blocks`, at least two per block. (default: :obj:`20`)
         num_blocks (int, optional): The number of blocks. (default: :obj:`2`)
         feature_channels (Dict[str, int], optional): The modalities and their
-            number of features. (default: :obj:`{"image": 8, "text": 4}`)
+            number of features. If set to :obj:`None`, 8 of images and 4 of
+            text. (default: :obj:`None`)
 
     Raises:
         ConfigError: If the items do not divide into blocks.

@@ -44,22 +44,26 @@ def hetero_data_from_arrays(
     Args:
         num_users (int): The number of users.
         num_items (int): The number of items.
-        train (torch.Tensor, np.ndarray or scipy.sparse matrix): The training
+        train (torch.Tensor, np.ndarray or scipy.sparse.sparray): The training
             interactions, as pairs of a user and an item index
             :math:`(2, E)` or as a sparse matrix
             :math:`(|\mathcal{U}|, |\mathcal{I}|)`.
-        val (optional): The validation interactions. (default: :obj:`None`)
-        test (optional): The test interactions. (default: :obj:`None`)
-        features (Dict[str, torch.Tensor or np.ndarray or scipy.sparse]): The
-            features of every modality :math:`(|\mathcal{I}|, F_m)`.
+        val (torch.Tensor, np.ndarray or scipy.sparse.sparray, optional): The
+            validation interactions. (default: :obj:`None`)
+        test (torch.Tensor, np.ndarray or scipy.sparse.sparray, optional): The
+            test interactions. (default: :obj:`None`)
+        features (Dict[str, torch.Tensor or np.ndarray]): The features of
+            every modality :math:`(|\mathcal{I}|, F_m)`, which may also be
+            matrices of :obj:`scipy.sparse`.
         masks (Dict[str, torch.Tensor or np.ndarray], optional): Which items
             have a modality :math:`(|\mathcal{I}|)`, for modalities that some
             items lack; the features of those are set to zero.
             (default: :obj:`None`)
-        user_ids (sequence, optional): The original ids of the users,
+        user_ids (Sequence, optional): The original ids of the users,
             integers or strings, kept in :obj:`data['user'].ids` and given
-            back by :meth:`node_ids`. (default: :obj:`None`)
-        item_ids (sequence, optional): The same for the items.
+            back by :meth:`~diffmm_pyg.datasets.node_ids`.
+            (default: :obj:`None`)
+        item_ids (Sequence, optional): The same for the items.
             (default: :obj:`None`)
 
     Raises:

@@ -52,6 +52,10 @@ def encode_ids(ids: Any, num_nodes: int, node_type: str) -> Tensor:
 def node_ids(data: HeteroData, node_type: str) -> List[Union[int, str]]:
     r"""Returns the original ids of all nodes of a type, in their order; the
     numbers :math:`0, 1, \ldots` if the data has none.
+
+    Args:
+        data (HeteroData): The graph.
+        node_type (str): The type of the nodes.
     """
     if 'ids' not in data[node_type]:
         return list(range(data[node_type].num_nodes))

@@ -1,3 +1,4 @@
+r"""Diffusion over rows of interactions, and the graphs it generates."""
 from .denoiser import Denoiser
 from .fit_diffusion import fit_diffusion
 from .gaussian_diffusion import GaussianDiffusion

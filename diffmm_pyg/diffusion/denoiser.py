@@ -38,6 +38,9 @@ class Denoiser(torch.nn.Module):
             divided by its :math:`L_2` norm before dropout.
             (default: :obj:`False`)
 
+    Raises:
+        ValueError: If an argument is out of range.
+
     Shapes:
         - **input:** rows :math:`(N, |\mathcal{I}|)`, timesteps :math:`(N)`
         - **output:** predictions :math:`(N, M, |\mathcal{I}|)`
@@ -117,6 +120,7 @@ class Denoiser(torch.nn.Module):
         return torch.tanh(z + time)
 
     def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
+        r"""Predicts clean rows from noisy ones."""
         if self.normalize:
             x = F.normalize(x, dim=-1)
         x = F.dropout(x, self.dropout, self.training)

@@ -1,3 +1,4 @@
+r"""Layers, losses and models."""
 from .conv import ModalityConv
 from .encoder import ModalityEncoder
 from .fusion import ModalityFusion

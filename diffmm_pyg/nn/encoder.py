@@ -45,6 +45,7 @@ class ModalityEncoder(torch.nn.Module):
             torch.nn.init.xavier_uniform_(self.lin.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        r"""Projects raw features."""
         x = self.lin(x.to(self.lin.weight.dtype))
         return x if self.projection == 'linear' else F.leaky_relu(x, 0.2)
 

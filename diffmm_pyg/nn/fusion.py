@@ -87,6 +87,7 @@ class ModalityFusion(torch.nn.Module):
 
     def forward(self, x_dict: Dict[str, Tensor],
                 mask_dict: Optional[Dict[str, Tensor]] = None) -> Tensor:
+        r"""Sums the features of all modalities."""
         weights = self.weights(mask_dict)
         terms = [weights[m] * x_dict[m] for m in self.modalities]
         return sum(terms[1:], terms[0])

@@ -71,6 +71,10 @@ def info_nce_loss(
             (default: :obj:`None`)
         generator (torch.Generator, optional): What draws them.
             (default: :obj:`None`)
+
+    Raises:
+        ValueError: If :obj:`temperature` or :obj:`num_contrasts` is not
+            positive.
     """
     if not temperature > 0:
         raise ValueError(f"'temperature' must be positive "

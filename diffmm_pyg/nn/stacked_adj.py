@@ -21,7 +21,7 @@ class StackedAdj(NamedTuple):
             :math:`(2, 2 |\mathcal{E}| + |\mathcal{U}| + |\mathcal{I}|)`, or
             as a transposed matrix with the weights as its values.
         edge_weight (torch.Tensor, optional): The weights that go with
-            indices.
+            indices. (default: :obj:`None`)
     """
     adj_t: Adj
     edge_weight: OptTensor = None

@@ -62,6 +62,11 @@ class StackedConv(torch.nn.Module):
         return self.weight_name is not None
 
     def forward(self, x: Tensor, adj: StackedAdj) -> Tensor:
+        r"""Runs the convolution.
+
+        Raises:
+            ConfigError: If it changes the size of the features.
+        """
         edge_index, weight = self._edges(adj, x.dtype)
         if weight is None:
             out = self.conv(x, edge_index)

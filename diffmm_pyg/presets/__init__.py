@@ -5,6 +5,11 @@ from typing import Any, Dict, List, Optional
 
 from diffmm_pyg.errors import ConfigError
 
+__all__ = [
+    'load_preset',
+    'presets',
+]
+
 # The hyper-parameters of the model, of its diffusion, and of its training:
 Config = Dict[str, Dict[str, Any]]
 
@@ -16,8 +21,12 @@ def presets() -> List[str]:
 
 
 def load_preset(name: str, data: Optional[str] = None) -> Config:
-    r"""Returns the hyper-parameters of a preset, with those that were chosen
-    for the data set :obj:`data`, if any.
+    r"""Returns the hyper-parameters of a preset.
+
+    Args:
+        name (str): The name of the preset.
+        data (str, optional): The name of a published dataset; what was chosen
+            for it takes the place of the rest. (default: :obj:`None`)
 
     Raises:
         ConfigError: If there is no such preset.

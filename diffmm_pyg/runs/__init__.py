@@ -1,3 +1,4 @@
+r"""Finished trainings, in memory and in folders."""
 from .from_training import describe_model, describe_training, to_run
 from .load import load
 from .run import Run, recorded_model

@@ -109,6 +109,9 @@ def to_cpu(emb: UserEmbedding) -> Any:
 def describe_model(model: Recommender) -> Dict[str, Any]:
     r"""Returns the name of a model and its hyper-parameters, and those of its
     diffusion, by which it can be built again.
+
+    Args:
+        model (Recommender): The model.
     """
     out = {'class': type(model).__name__, 'model': _values(model)}
     diffusion = getattr(model, 'diffusion', None)

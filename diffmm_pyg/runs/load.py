@@ -21,6 +21,10 @@ from diffmm_pyg.typing import ITEM, USER
 def load(folder: str) -> Run:
     r"""Reads a run. No file of it can run code.
 
+    Args:
+        folder (str): The folder that :meth:`~diffmm_pyg.fit`, or the command
+            line, wrote.
+
     Raises:
         RunError: If :obj:`folder` holds no run, or a damaged one.
         MissingExtraError: If :obj:`safetensors` is not installed.

@@ -43,10 +43,12 @@ class Run:
 
     @property
     def num_users(self) -> int:
+        r"""The number of users."""
         return self.user_emb.size(0)
 
     @property
     def num_items(self) -> int:
+        r"""The number of items."""
         return self.item_emb.size(0)
 
     def recommend(
@@ -58,7 +60,7 @@ class Run:
         ids, without what they are known to have interacted with in training.
 
         Args:
-            users (int, str, or a sequence of them, optional): The ids of the
+            users (int, str or Sequence, optional): The ids of the
                 users; all of them if not given. (default: :obj:`None`)
             k (int, optional): The number of items per user.
                 (default: :obj:`20`)

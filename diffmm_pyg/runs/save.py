@@ -81,6 +81,12 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
     :obj:`matplotlib` is installed. They take their places, and those of a run
     before, when all of them are whole.
 
+    Args:
+        run (Run): The run.
+        folder (str): The folder.
+        overwrite (bool, optional): If set to :obj:`True`, a run in it is
+            replaced. (default: :obj:`False`)
+
     Raises:
         RunError: If the folder cannot be written.
     """

@@ -1,3 +1,4 @@
+r"""The training of a recommender."""
 from .checkpoint import Checkpoints
 from .fit import check_config, fit
 

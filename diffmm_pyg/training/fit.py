@@ -152,7 +152,10 @@ def fit(
 
 
 def check_config(config: Dict[str, Any]) -> None:
-    r"""Checks arguments of :meth:`fit`, by name.
+    r"""Checks arguments of :meth:`~diffmm_pyg.fit`.
+
+    Args:
+        config (Dict[str, Any]): The arguments, by name.
 
     Raises:
         ConfigError: If one of them has no usable value.

@@ -54,10 +54,10 @@ def bipartite_gcn_norm(
 @functional_transform('diffmm_bipartite_gcn_norm')
 class BipartiteGCNNorm(BaseTransform):
     r"""Normalizes the edges of a bipartite relation, and its reverse if there
-    is one, by :meth:`bipartite_gcn_norm` (functional name:
-    :obj:`diffmm_bipartite_gcn_norm`). Writes :obj:`edge_weight` into the edge
-    stores and :obj:`root_weight`, of shape :obj:`[num_nodes]`, into the node
-    stores.
+    is one, by :meth:`~diffmm_pyg.transforms.bipartite_gcn_norm` (functional
+    name: :obj:`diffmm_bipartite_gcn_norm`). Writes :obj:`edge_weight` into
+    the edge stores and :obj:`root_weight`, of shape :obj:`[num_nodes]`, into
+    the node stores.
 
     Args:
         edge_type (Tuple[str, str, str], optional): The relation.
@@ -67,6 +67,11 @@ class BipartiteGCNNorm(BaseTransform):
         self.edge_type = edge_type
 
     def forward(self, data: HeteroData) -> HeteroData:
+        r"""Writes the weights into the stores of :obj:`data`.
+
+        Raises:
+            DataError: If it lacks the relation.
+        """
         src, _, dst = self.edge_type
         check_relation(data, self.edge_type)
         store = data[self.edge_type]

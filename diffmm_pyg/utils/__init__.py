@@ -1,3 +1,4 @@
+r"""What models, training and evaluation share."""
 from .negative_sampling import NegativeSampler
 from .random import dropout_mask, keyed_generator
 from .row_embedding import RowEmbedding, UserEmbedding

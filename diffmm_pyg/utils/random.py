@@ -13,6 +13,11 @@ def keyed_generator(
     r"""Returns a random number generator whose stream depends on
     :obj:`key` alone, *e.g.*, on seed, epoch and step, so that any draw can
     be repeated without replaying those before it.
+
+    Args:
+        *key (int): The key.
+        device (str or torch.device, optional): The device of the generator.
+            (default: :obj:`"cpu"`)
     """
     # Zeros at the end of an entropy sequence do not count, its length does.
     entropy = (len(key), *key)
@@ -29,6 +34,12 @@ def dropout_mask(num_rows: int, num_cols: int, p: float,
 
     Every 64 random bits decide four entries, which takes an eighth of the
     time of a Bernoulli draw.
+
+    Args:
+        num_rows (int): The number of rows.
+        num_cols (int): The number of columns.
+        p (float): The dropout probability.
+        generator (torch.Generator): What draws, on the device of the mask.
     """
     num_words = (num_rows * num_cols + 3) // 4
     words = torch.empty(num_words, dtype=torch.long, device=generator.device)

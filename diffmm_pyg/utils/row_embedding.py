@@ -32,6 +32,7 @@ class RowEmbedding:
 
     @property
     def device(self) -> torch.device:
+        r"""The device."""
         return self.scale.device
 
     @property
@@ -40,6 +41,7 @@ class RowEmbedding:
         return {'scale': self.scale, 'dense': self.dense}
 
     def size(self, dim: int) -> int:
+        r"""Returns the number of users, or the width with the rows."""
         width = self.dense.size(1) + self.rows.num_cols
         return (self.scale.size(0), width)[dim]
 

@@ -1,3 +1,4 @@
+r"""Convolutions."""
 from .modality_conv import ModalityConv
 
 __all__ = [

@@ -23,7 +23,7 @@ class ModalityConv(MessagePassing):
     + \mathbf{I}) \mathbf{D}^{-1/2}`. There are no parameters.
 
     Args:
-        **kwargs (optional): Additional arguments of
+        **kwargs (Any, optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
 
     Shapes:
@@ -49,6 +49,12 @@ class ModalityConv(MessagePassing):
         root_weight: OptTensor = None,
         size: Size = None,
     ) -> Tensor:
+        r"""Runs the convolution.
+
+        Raises:
+            ValueError: If weights are given beside a sparse matrix, or root
+                weights without the features of the destination nodes.
+        """
         if edge_weight is not None and is_sparse(edge_index):
             raise ValueError("'edge_weight' would be ignored beside a sparse "
                              "matrix; make the weights its values")

@@ -1,8 +1,10 @@
+r"""Recommenders: DiffMM, and those it is compared with."""
 from typing import List, Type
 
 from .bm3 import BM3
 from .diff_rec import DiffRec
 from .diffmm import DiffMM
+from .diffmm_explanation import DiffMMExplanation, EdgeContribution
 from .diffmm_output import DiffMMOutput
 from .ease import EASE
 from .freedom import FREEDOM
@@ -12,24 +14,27 @@ from .light_gcn import LightGCN
 from .matrix_factorization import BPRMF
 from .mult_dae import MultDAE
 from .ngcf import NGCF
+from .pairwise import Triplets
 from .popularity import Popularity
 from .recommender import Phase, Recommender
 from .vbpr import VBPR
 
-# Those that a run can build again, by name:
 _CLASSES: List[Type[Recommender]] = [
     BM3, BPRMF, DiffMM, DiffRec, EASE, FREEDOM, ItemKNN, LightGCN, MultDAE,
     NGCF, Popularity, VBPR
 ]
+#: The classes of models that a run can build again, by name.
 MODELS = {cls.__name__: cls for cls in _CLASSES}
 
 __all__ = [
     'BM3',
     'BPRMF',
     'DiffMM',
+    'DiffMMExplanation',
     'DiffMMOutput',
     'DiffRec',
     'EASE',
+    'EdgeContribution',
     'FREEDOM',
     'ItemKNN',
     'LateFusion',
@@ -40,5 +45,6 @@ __all__ = [
     'Phase',
     'Popularity',
     'Recommender',
+    'Triplets',
     'VBPR',
 ]

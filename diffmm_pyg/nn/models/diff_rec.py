@@ -35,6 +35,9 @@ class DiffRec(RowRecommender):
         num_items (int): The number of items.
         diffusion (GraphDiffusion): The diffusion model, of a single modality,
             of which neither features nor generated edges are used.
+
+    Raises:
+        ValueError: If it has several modalities, or another number of items.
     """
     def __init__(self, num_users: int, num_items: int,
                  diffusion: GraphDiffusion):

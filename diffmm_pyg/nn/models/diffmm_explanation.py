@@ -79,7 +79,7 @@ def explain_diffmm(model: 'DiffMM', data: HeteroData, user: Id, item: Id,
                    num_points: int = 8) -> DiffMMExplanation:
     r"""Attributes the inner product of two final embeddings of
     :class:`~diffmm_pyg.nn.DiffMM` to edges and features by
-    :meth:`integrated_gradients` in masks of all messages, as those of
+    integrated gradients in masks of all messages, as those of
     :obj:`torch_geometric.explain`, and of all normalized features. Both
     directions of an edge share a mask, self-loops have none.
 

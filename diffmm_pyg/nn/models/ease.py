@@ -25,7 +25,7 @@ class EASE(RowRecommender):
         \lambda \| \mathbf{B} \|_F^2.
 
     This is the problem of the paper for the rows :math:`[\mathbf{X};
-    w \mathbf{F}^{\top}]`, which :meth:`ease_weights` solves exactly.
+    w \mathbf{F}^{\top}]`, which has a closed form.
 
     Args:
         num_users (int): The number of users.

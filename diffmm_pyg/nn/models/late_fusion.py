@@ -35,6 +35,11 @@ class LateFusion(Recommender):
             item-item model, and one a :class:`~diffmm_pyg.nn.DiffMM`.
         weights ([float], optional): Their weights :math:`w_n`; all 1 if not
             given. (default: :obj:`None`)
+
+    Raises:
+        ConfigError: If the models cannot be fused.
+        ValueError: If there is no model, or not one weight of 0 or more for
+            each.
     """
     weights: Tensor
 

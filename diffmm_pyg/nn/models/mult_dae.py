@@ -45,6 +45,9 @@ class MultDAE(RowRecommender):
             (default: :obj:`200`)
         dropout (float, optional): The dropout probability.
             (default: :obj:`0.5`)
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
     def __init__(self, num_users: int, num_items: int,
                  hidden_channels: int = 200, dropout: float = 0.5):

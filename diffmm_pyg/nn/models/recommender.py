@@ -105,7 +105,7 @@ class Recommender(torch.nn.Module, abc.ABC):
         ids, without those of the training edges.
 
         Args:
-            users (int, str, or a sequence of them, optional): The ids of the
+            users (int, str or Sequence, optional): The ids of the
                 users; all of them if not given. (default: :obj:`None`)
             k (int, optional): The number of items per user.
                 (default: :obj:`20`)

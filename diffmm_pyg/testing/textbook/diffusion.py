@@ -11,6 +11,11 @@ def time_code(t: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     :math:`k = 0, \ldots, h - 1`, where :math:`h` is half the width; an odd
     width ends in a zero.
 
+    Args:
+        t (torch.Tensor): The steps.
+        width (int): The size of a code.
+        dtype (torch.dtype): The type of the codes.
+
     Shapes:
         - **t:** :math:`(B)`
         - **output:** :math:`(B, width)`
@@ -71,6 +76,12 @@ def add_noise(
 ) -> Tensor:
     r"""Draws :math:`x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 - \bar\alpha_t}
     \epsilon` for given standard normal noise.
+
+    Args:
+        x0 (torch.Tensor): The rows.
+        t (torch.Tensor): Their steps.
+        noise (torch.Tensor): Their standard normal noise.
+        schedule (Dict[str, torch.Tensor]): See :func:`noise_schedule`.
 
     Shapes:
         - **x0:** :math:`(B, I)`

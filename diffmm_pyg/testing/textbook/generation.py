@@ -50,6 +50,12 @@ def edge_weights(
     the softplus of a gaussian head's value, or :obj:`scale` times the
     probability whose logarithm a multinomial head gave.
 
+    Args:
+        scores (torch.Tensor): The scores of the edges.
+        weighting (str): :obj:`"binary"`, :obj:`"softplus"` or
+            :obj:`"probability"`.
+        scale (float, optional): The factor. (default: :obj:`1.0`)
+
     Shapes:
         - **scores:** :math:`(E)`
         - **output:** :math:`(E)`

@@ -16,6 +16,14 @@ def bpr_loss(
     r"""The sum over a batch of :math:`-\log \sigma(s_{pos} - s_{neg})`,
     divided by the nominal :obj:`batch_size`.
 
+    Args:
+        user (torch.Tensor): The embeddings of all users.
+        item (torch.Tensor): The embeddings of all items.
+        users (torch.Tensor): The users of the batch.
+        positives (torch.Tensor): Their positive items.
+        negatives (torch.Tensor): Their negative items.
+        batch_size (int): What the sum is divided by.
+
     Shapes:
         - **user**, **item:** :math:`(U, d)`, :math:`(I, d)`
         - **users**, **positives**, **negatives:** :math:`(B)`
@@ -26,7 +34,12 @@ def bpr_loss(
 
 
 def l2_loss(user: Tensor, item: Tensor) -> Tensor:
-    r"""The sum of the squared Frobenius norms of both tables."""
+    r"""The sum of the squared Frobenius norms of both tables.
+
+    Args:
+        user (torch.Tensor): The user table.
+        item (torch.Tensor): The item table.
+    """
     return user.pow(2).sum() + item.pow(2).sum()
 
 
@@ -85,6 +98,19 @@ def contrastive_loss(
     final embeddings as anchors (:obj:`"main"`), or over the unordered pairs
     of modalities with the earlier view as anchor (:obj:`"modality"`).
     The item term of a pair covers the items that have both modalities.
+
+    Args:
+        user (torch.Tensor): The final embeddings of all users.
+        item (torch.Tensor): The final embeddings of all items.
+        view_dict (Dict[str, Tuple[torch.Tensor, torch.Tensor]]): The views of
+            users and items, per modality.
+        users (torch.Tensor): The users of the batch.
+        items (torch.Tensor): The items of the batch.
+        temperature (float): The temperature :math:`\tau`.
+        anchor (str, optional): :obj:`"main"` or :obj:`"modality"`.
+            (default: :obj:`"main"`)
+        has_dict (Dict[str, torch.Tensor], optional): :obj:`False` where an
+            item lacks the modality. (default: :obj:`None`)
 
     Shapes:
         - **user**, **item:** :math:`(U, d)`, :math:`(I, d)`

@@ -24,7 +24,7 @@ def normalized_adjacency(
         num_users (int): The number of users :math:`U`.
         num_items (int): The number of items :math:`I`.
         edge_weight (torch.Tensor, optional): Positive edge weights, through
-            which gradients flow. (default: :obj:`None`, all 1)
+            which gradients flow; 1 if not given. (default: :obj:`None`)
         multiplier (torch.Tensor, optional): Factors of the normalized
             entries, for edge dropout: the edges' entries in user rows, their
             entries in item rows, and the self-loops of users and of items.
@@ -69,6 +69,11 @@ def normalized_adjacency(
 def project(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     r"""Projects raw features: linearly if there is a bias, else through
     LeakyReLU with slope 0.2.
+
+    Args:
+        x (torch.Tensor): The raw features.
+        weight (torch.Tensor): The weight.
+        bias (torch.Tensor): The bias, or :obj:`None`.
 
     Shapes:
         - **x:** :math:`(I, f)`

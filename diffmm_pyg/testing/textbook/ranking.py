@@ -13,6 +13,12 @@ def rank_items(
     r"""The :obj:`k` items with the largest inner products per user, best
     first; items already seen score minus infinity.
 
+    Args:
+        user (torch.Tensor): The embeddings of users.
+        item (torch.Tensor): The embeddings of all items.
+        seen (torch.Tensor): The items that are left out.
+        k (int): The number of items per user.
+
     Shapes:
         - **user**, **item:** :math:`(B, d)`, :math:`(I, d)`
         - **seen:** :math:`(B, I)`, boolean

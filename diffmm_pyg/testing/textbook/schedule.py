@@ -55,6 +55,9 @@ def noise_schedule(betas: Tensor) -> Dict[str, Tensor]:
       :math:`t = 1` there
     * :obj:`loss_weight`: :math:`\mathrm{SNR}(t-1) - \mathrm{SNR}(t)`, and 1
       at :math:`t = 0`
+
+    Args:
+        betas (torch.Tensor): The :math:`\beta_t`, of shape :math:`(T)`.
     """
     alphas = 1 - betas
     alphas_cumprod = alphas.cumprod(0)
