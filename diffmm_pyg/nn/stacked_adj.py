@@ -76,8 +76,8 @@ class StackedAdj(NamedTuple):
                           num_users, num_items, sparse)
 
     @classmethod
-    def from_batch(cls, batch: HeteroData, edge_type: EdgeType,
-                   sparse: Optional[bool] = None) -> 'StackedAdj':
+    def from_batch(cls, batch: HeteroData,
+                   edge_type: EdgeType) -> 'StackedAdj':
         r"""Normalizes the edges of a subgraph that a loader drew from a
         :meth:`~diffmm_pyg.transforms.sampling_graph`, by the degrees in the
         whole graph. The edges that were drawn for a node stand for all it
@@ -89,8 +89,6 @@ class StackedAdj(NamedTuple):
             batch (HeteroData): The subgraph.
             edge_type (Tuple[str, str, str]): The relation, from users to
                 items.
-            sparse (bool, optional): See :meth:`from_edge_index`.
-                (default: :obj:`None`)
         """
         _, relation, _ = edge_type
         degree = {t: batch[t][f'degree_{relation}'] for t in [USER, ITEM]}
@@ -106,12 +104,12 @@ class StackedAdj(NamedTuple):
         roots = [1 / (degree[t] + 1) for t in [USER, ITEM]]
         to_user, to_item = indices
         return cls._stack(to_user, to_item, torch.cat([*weights, *roots]),
-                          batch[USER].num_nodes, batch[ITEM].num_nodes, sparse)
+                          batch[USER].num_nodes, batch[ITEM].num_nodes)
 
     @classmethod
     def _stack(cls, to_user: Tensor, to_item: Tensor, value: Tensor,
                num_users: int, num_items: int,
-               sparse: Optional[bool]) -> 'StackedAdj':
+               sparse: Optional[bool] = None) -> 'StackedAdj':
         # Edges to users, to items, and from every node to itself.
         num_nodes = num_users + num_items
         node = torch.arange(num_nodes, device=value.device)

@@ -7,11 +7,9 @@ from torch import Tensor
 
 from diffmm_pyg.data import modality_features, modality_masks
 from diffmm_pyg.nn.models.diffmm_checks import check_sampling
-from diffmm_pyg.nn.models.recommender import Key
 from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
 from diffmm_pyg.transforms.sampling_graph import sampling_graph
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
-from diffmm_pyg.utils import keyed_generator
 from torch_geometric.data import HeteroData
 from torch_geometric.loader import LinkLoader
 from torch_geometric.sampler import NeighborSampler
@@ -44,10 +42,9 @@ class WholeGraph:
             model.edge_dropout)
 
     def loss(self, user: Tensor, pos_item: Tensor, neg_item: Tensor,
-             batch_size: int, key: Key,
-             generator: torch.Generator) -> Dict[str, Tensor]:
-        r"""Returns the loss of triplets and its parts; :obj:`generator`, of
-        :obj:`key`, draws contrasts.
+             batch_size: int, generator: torch.Generator) -> Dict[str, Tensor]:
+        r"""Returns the loss of triplets and its parts; :obj:`generator` draws
+        contrasts.
         """
         out = self.model(self.x_dict, self.adj, self.denoised_adj_dict,
                          self.mask_dict, with_views=self.model.ssl_weight > 0)
@@ -81,15 +78,17 @@ class SampledGraph:
                                            self.model.num_neighbors)
 
     def batch(self, user: Tensor, pos_item: Tensor, neg_item: Tensor,
-              key: Key) -> HeteroData:
+              generator: torch.Generator) -> HeteroData:
         r"""Returns the subgraph around triplets, in the form of
         :class:`torch_geometric.loader.LinkNeighborLoader`.
         """
         pairs = torch.stack([user.repeat(2), torch.cat([pos_item, neg_item])])
         loader = LinkLoader(self.graph, self.sampler, (INTERACTS, pairs))
+        seed = torch.randint(2**63 - 1, (), generator=generator,
+                             device=generator.device)
         # Samplers know no generator but the default one:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(keyed_generator(*key).initial_seed())
+            torch.manual_seed(int(seed))
             batch = loader(torch.arange(pairs.size(1)))
         users, items = batch[INTERACTS].edge_label_index
         del batch[INTERACTS].edge_label_index
@@ -98,9 +97,9 @@ class SampledGraph:
         return batch.to(user.device)
 
     def loss(self, user: Tensor, pos_item: Tensor, neg_item: Tensor,
-             batch_size: int, key: Key,
-             generator: torch.Generator) -> Dict[str, Tensor]:
-        r"""Returns the loss of triplets and its parts."""
-        # The stream of the key itself has drawn the negatives.
-        batch = self.batch(user, pos_item, neg_item, (*key, 1))
+             batch_size: int, generator: torch.Generator) -> Dict[str, Tensor]:
+        r"""Returns the loss of triplets and its parts; :obj:`generator` draws
+        neighbors.
+        """
+        batch = self.batch(user, pos_item, neg_item, generator)
         return self.model.batch_loss(batch, batch_size)

@@ -58,7 +58,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
         u, pos = user[index], item[index]
         # Users without a negative get a pair that has no gradient.
         neg = torch.where(sampler.valid(u), sampler(u, generator), pos)
-        return graph.loss(u, pos, neg, batch_size, key, generator)
+        return graph.loss(u, pos, neg, batch_size, generator)
 
     denoisers = list(model.diffusion.parameters())
     others = [param for name, param in model.named_parameters()

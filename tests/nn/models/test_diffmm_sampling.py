@@ -1,7 +1,7 @@
 r"""DiffMM on subgraphs that the samplers of PyG draw."""
 import pytest
 import torch
-from oracle import assert_close, assert_grads_close, precision
+from oracle import assert_close, assert_grads_close, generator, precision
 from small import small_fit, small_model
 
 import torch_geometric.typing
@@ -60,8 +60,11 @@ class Problem:
         out.update()
         return out
 
-    def loss(self, cls, batch_size=8, key=(0, 1, 1, 2)):
-        return self.graph(cls).loss(*self.triplets, batch_size, key, None)
+    def batch(self):
+        return self.graph(SampledGraph).batch(*self.triplets, generator(0))
+
+    def loss(self, cls):
+        return self.graph(cls).loss(*self.triplets, 8, generator(0))
 
     def output(self):
         graph = self.graph(WholeGraph)
@@ -88,7 +91,7 @@ def test_whole_neighborhoods_are_the_whole_graph(dtype, num_layers):
     with precision(dtype):
         problem = Problem([-1] * (num_layers + 2), num_layers=num_layers,
                           ssl_weight=0.)
-        batch = problem.graph(SampledGraph).batch(*problem.triplets, (0, ))
+        batch = problem.batch()
         # As a graph of its own, the subgraph has other degrees.
         assert batch[USER].num_nodes < 150 and batch[ITEM].num_nodes < 300
         out = problem.model.batch_forward(batch)
@@ -113,7 +116,7 @@ def test_whole_neighborhoods_are_the_whole_graph(dtype, num_layers):
 ], ids=str)
 def test_other_convolutions(double, kwargs):
     problem = Problem(**kwargs)
-    batch = problem.graph(SampledGraph).batch(*problem.triplets, (0, ))
+    batch = problem.batch()
     check_seeds(problem.model.batch_forward(batch), problem.output(), batch)
 
 
@@ -148,7 +151,7 @@ def test_neighbors_stand_for_those_not_drawn(double):
     graph = SampledGraph(model, train)
     graph.update()
     for i in range(300):
-        batch = graph.batch(node, node, node, (i, ))
+        batch = graph.batch(node, node, node, generator(i))
         draws.append(model.batch_forward(batch).user.detach())
     draws, expected = torch.stack(draws), model.embed(train)[0][:5].detach()
     error = (draws.mean(dim=0) - expected).norm() / expected.norm()
@@ -158,13 +161,13 @@ def test_neighbors_stand_for_those_not_drawn(double):
 
 
 @needs_sampler
-def test_draws_depend_on_the_key_alone():
+def test_draws_depend_on_the_generator_alone():
     problem = Problem([1, 1, 1])
     graph, runs = problem.graph(SampledGraph), []
-    for i, key in enumerate([(0, 1), (0, 1), (0, 2)]):
+    for i, seed in enumerate([1, 1, 2]):
         torch.manual_seed(i)
         state = torch.get_rng_state()
-        batch = graph.batch(*problem.triplets, key)
+        batch = graph.batch(*problem.triplets, generator(seed))
         assert torch.equal(torch.get_rng_state(), state)
         runs.append([store.e_id for store in batch.edge_stores])
     same = [all(map(torch.equal, runs[0], run)) for run in runs]
