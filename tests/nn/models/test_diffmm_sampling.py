@@ -221,23 +221,6 @@ def test_binary_negatives():
         problem.model.batch_loss(next(iter(loader)))
 
 
-def test_sampling_graph_does_not_change_the_data():
-    problem = Problem()
-    before = problem.data.to_dict()
-    graph = sampling_graph(problem.data)
-    assert problem.data.to_dict().keys() == before.keys()
-    assert len(problem.data.edge_types) == 3 and len(graph.edge_types) == 6
-    store = problem.data['user', 'denoised_text', 'item']
-    degree = torch.zeros(400).index_add(0, store.edge_index[1],
-                                        store.edge_weight)
-    assert_close(graph[ITEM].degree_denoised_text, degree)
-    assert torch.equal(graph[USER].degree_interacts.long(), problem.data[
-        INTERACTS].edge_index[0].bincount(minlength=300))
-    del problem.data['user', 'denoised_text', 'item']
-    with pytest.raises(DataError, match="generated edges of modality 'text'"):
-        sampling_graph(problem.data)
-
-
 @needs_sampler
 def test_training_on_subgraphs_beats_popularity():
     data = make_data(200, 100, num_blocks=4, avg_degree=10.)
