@@ -44,8 +44,14 @@ def print_row(row: Row) -> None:
         return
     parts = [_mark(name, row['phases'][name]) for name in PHASES]
     parts.append(_mark('epoch', row))
+    found = row['phases']['evaluation']
+    if 'recall' in found:
+        parts.append(f"Recall@20 {found['recall']:.4f} (most popular items: "
+                     f"{found['popularity_recall']:.4f})")
+    # That of data and model before the epoch included:
+    peak = max(row['peak_bytes'], row.get('set_up_bytes', 0))
     print(f"{text}{row['edges']} edges, {', '.join(parts)}, peak memory "
-          f"{row['peak_bytes'] / 2**20:.0f} MiB", flush=True)
+          f"{peak / 2**20:.0f} MiB", flush=True)
 
 
 def _mark(name: str, part: Row) -> str:

@@ -6,17 +6,17 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import torch
 from _fast_loop import FastLoop, choose_batches
-from _measure import describe_machine, memory, timed, watched
+from _measure import describe_machine, memory, peak_memory, timed, watched
 from _problem import generate_data, make_config, make_model
 from torch import Tensor
 
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.diffusion.graph_diffusion import ROW_BLOCK_SIZE
-from diffmm_pyg.typing import EdgesDict
+from diffmm_pyg.evaluation import evaluate
+from diffmm_pyg.nn.models import Popularity
+from diffmm_pyg.typing import INTERACTS, EdgesDict
 from diffmm_pyg.utils import SparseRows
 
-# `--full-epoch` is ignored where there are more users or items than this:
-LARGE = 100_000
 # The number of users that are evaluated in a block:
 EVALUATION_BLOCK_SIZE = 4096
 
@@ -27,15 +27,19 @@ def measure_size(args: argparse.Namespace, num_users: int,
     interpreter = memory()
     config = make_config(args)
     config['model']['num_contrasts'] = args.num_contrasts
+    if args.embedding_channels is not None:
+        config['model']['hidden_channels'] = args.embedding_channels
+    if args.num_neighbors is not None:
+        config['model'].update(num_neighbors=args.num_neighbors,
+                               edge_dropout=0., dropout_at_test=False)
     config['diffusion']['num_sampled_items'] = args.num_sampled_items
     data = generate_data(args, num_users, num_items)
     model = make_model(config, data[0])
     loop = FastLoop(model, data, args.batch_size, config['training']['lr'],
                     args.precision)
     del data  # The loop has a copy.
-    steps: Optional[int] = args.steps
-    if args.full_epoch and max(num_users, num_items) <= LARGE:
-        steps = None
+    steps = None if args.full_epoch else args.steps
+    set_up = peak_memory()
 
     key = (args.seed, 0)
     phases = {
@@ -51,9 +55,18 @@ def measure_size(args: argparse.Namespace, num_users: int,
         'seconds': sum(phase['seconds'] for phase in phases.values()),
         'extrapolated': any(p['extrapolated'] for p in phases.values()),
         'interpreter_bytes': interpreter,
+        'set_up_bytes': set_up,
         'peak_bytes': max(phase['peak_bytes'] for phase in phases.values()),
         'machine': describe_machine(args.device),
     }
+
+
+def popularity_recall(loop: FastLoop) -> float:
+    r"""Returns Recall@20 of the most popular items."""
+    sizes = loop.model.num_users, loop.model.num_items
+    seen = SparseRows.from_edge_index(loop.train[INTERACTS].edge_index, *sizes)
+    return evaluate(*Popularity(*sizes).embed(loop.train), loop.labels,
+                    seen)['recall@20']
 
 
 def _train(loop: FastLoop, phase: int, steps: Optional[int],
@@ -91,7 +104,13 @@ def _evaluate(loop: FastLoop, steps: Optional[int]) -> Dict[str, Any]:
     num, block_size = users.numel(), EVALUATION_BLOCK_SIZE
     blocks = -(-num // block_size)
     if steps is None or blocks <= steps:
-        return _result(*watched(loop.evaluate), blocks, blocks)
+        metrics: Dict[str, float] = {}
+        seconds, peak = watched(lambda: metrics.update(loop.evaluate()))
+        out = _result(seconds, peak, blocks, blocks)
+        if steps is None:  # What was trained for less is not worth a look.
+            out['recall'] = metrics['recall@20']
+            out['popularity_recall'] = popularity_recall(loop)
+        return out
     loop.labels = labels[:, labels[0] == users[0]]
     loop.evaluate()  # Warms up.
     first = timed(loop.evaluate)

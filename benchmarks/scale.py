@@ -27,6 +27,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--num-contrasts', type=int, metavar='N',
                         help='nodes drawn for the denominators of the '
                         'contrastive loss (default: all)')
+    parser.add_argument('--num-neighbors', type=int, nargs='+', metavar='N',
+                        help='train the recommender on subgraphs, with so '
+                        'many neighbors in each hop (default: on all edges)')
+    parser.add_argument('--embedding-channels', type=int, metavar='D',
+                        help='width of the embeddings (default: the '
+                        'preset\'s)')
     parser.add_argument('--num-sampled-items', type=int, metavar='N',
                         help='items drawn for the training of the denoisers '
                         '(default: all)')
@@ -34,7 +40,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                         help='batches, or blocks of users, that are timed per '
                         'phase; more are extrapolated')
     parser.add_argument('--full-epoch', action='store_true',
-                        help='extrapolate only above 100,000 users or items')
+                        help='extrapolate nothing, and report the recall')
     parser.add_argument('--out', default='scale.jsonl', metavar='FILE.jsonl',
                         help='results, one per line; a size that is in there '
                         'is not measured again')
@@ -83,6 +89,9 @@ def settings(args: argparse.Namespace) -> Dict[str, Any]:
     names = ['likelihood', 'normalize', 'modalities', 'degree', 'batch_size',
              'seed', 'device', 'precision', 'num_contrasts',
              'num_sampled_items', 'steps', 'full_epoch']
+    # Records from before there were these options do not name them:
+    names += [name for name in ['num_neighbors', 'embedding_channels']
+              if getattr(args, name) is not None]
     config = make_config(args)
     return {
         'preset': PRESET,

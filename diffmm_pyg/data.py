@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from diffmm_pyg.errors import ConfigError, DataError
-from diffmm_pyg.typing import INTERACTS, ITEM, USER, EdgeType
+from diffmm_pyg.typing import (
+    INTERACTS,
+    ITEM,
+    USER,
+    EdgeType,
+    denoised_edge_type,
+)
 from torch_geometric.data import HeteroData
 
 __all__ = [
@@ -52,6 +58,21 @@ def modality_masks(data: HeteroData) -> Dict[str, Tensor]:
     """
     keys = {m: f'has_{m}' for m in modalities(data)}
     return {m: data[ITEM][k] for m, k in keys.items() if k in data[ITEM]}
+
+
+def denoised_edges(data: HeteroData, modality: str) -> Tuple[Tensor, Tensor]:
+    r"""Returns the edges :math:`(2, |\mathcal{E}|)` that the diffusion model
+    of :obj:`modality` generated, and their weights :math:`(|\mathcal{E}|)`.
+
+    Raises:
+        DataError: If :obj:`data` holds none.
+    """
+    edge_type = denoised_edge_type(modality)
+    if edge_type not in data.edge_types:
+        raise DataError(f"data holds no generated edges of modality "
+                        f"'{modality}'; train first, or write some with "
+                        f"'add_denoised_edges'")
+    return data[edge_type].edge_index, data[edge_type].edge_weight
 
 
 def check_data(data: HeteroData) -> None:

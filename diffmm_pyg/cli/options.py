@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 from diffmm_pyg.utils.hyper_parameters import HyperParameter, hyper_parameters
 
 # How help calls numbers; texts are called by the name of their option.
-METAVARS = {int: 'N', float: 'X', dict: 'JSON'}
+METAVARS = {int: 'N', float: 'X', list: 'N,N,...', dict: 'JSON'}
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,6 +87,8 @@ def _converter(option: HyperParameter) -> Callable[[str], Any]:
             return None
         if option.type is dict:
             return dict(json.loads(text))
+        if option.type is list:
+            return [int(number) for number in text.split(',')]
         return option.type(text)
 
     # Shown in error messages:

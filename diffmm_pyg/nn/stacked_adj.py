@@ -3,12 +3,23 @@ from typing import Dict, List, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from diffmm_pyg.errors import DataError
+from diffmm_pyg.data import denoised_edges
 from diffmm_pyg.nn.weighted_adj import weighted_adj
-from diffmm_pyg.transforms import bipartite_gcn_norm
-from diffmm_pyg.typing import Adj, OptTensor, denoised_edge_type
+from diffmm_pyg.transforms.bipartite_gcn_norm import (
+    bipartite_gcn_norm,
+    norm_weights,
+)
+from diffmm_pyg.typing import (
+    ITEM,
+    USER,
+    Adj,
+    EdgeType,
+    OptTensor,
+    reverse_edge_type,
+)
 from diffmm_pyg.utils import keyed_generator
 from torch_geometric.data import HeteroData
+from torch_geometric.utils import scatter
 
 
 class StackedAdj(NamedTuple):
@@ -61,13 +72,51 @@ class StackedAdj(NamedTuple):
         parts = [weight, weight, *roots]  # To users, to items, to themselves.
         if dropout > 0:
             parts = [_dropout(x, dropout, generator) for x in parts]
-        value = torch.cat(parts)
+        return cls._stack(edge_index.flip([0]), edge_index, torch.cat(parts),
+                          num_users, num_items, sparse)
 
+    @classmethod
+    def from_batch(cls, batch: HeteroData,
+                   edge_type: EdgeType) -> 'StackedAdj':
+        r"""Normalizes the edges of a subgraph that a loader drew from a
+        :meth:`~diffmm_pyg.transforms.sampling_graph`, by the degrees in the
+        whole graph. The edges that were drawn for a node stand for all it
+        has: their weights grow until they sum up to its degree, so that a sum
+        over neighbors is estimated, not shrunk, and exact where none is
+        missing.
+
+        Args:
+            batch (HeteroData): The subgraph.
+            edge_type (Tuple[str, str, str]): The relation, from users to
+                items.
+        """
+        _, relation, _ = edge_type
+        degree = {t: batch[t][f'degree_{relation}'] for t in [USER, ITEM]}
+        indices, weights = [], []
+        for src, name, dst in [reverse_edge_type(edge_type), edge_type]:
+            store = batch[src, name, dst]
+            drawn = scatter(store.edge_weight, store.edge_index[1],
+                            dim_size=batch[dst].num_nodes, reduce='sum')
+            scale = (degree[dst] / drawn)[store.edge_index[1]]
+            indices.append(store.edge_index)
+            weights.append(scale * norm_weights(
+                store.edge_index, store.edge_weight, degree[src], degree[dst]))
+        roots = [1 / (degree[t] + 1) for t in [USER, ITEM]]
+        to_user, to_item = indices
+        return cls._stack(to_user, to_item, torch.cat([*weights, *roots]),
+                          batch[USER].num_nodes, batch[ITEM].num_nodes)
+
+    @classmethod
+    def _stack(cls, to_user: Tensor, to_item: Tensor, value: Tensor,
+               num_users: int, num_items: int,
+               sparse: Optional[bool] = None) -> 'StackedAdj':
+        # Edges to users, to items, and from every node to itself.
         num_nodes = num_users + num_items
-        user, item = edge_index[0], edge_index[1] + num_users
-        node = torch.arange(num_nodes, device=edge_index.device)
-        index = torch.stack([torch.cat([item, user, node]),
-                             torch.cat([user, item, node])])
+        node = torch.arange(num_nodes, device=value.device)
+        index = torch.stack([
+            torch.cat([to_user[0] + num_users, to_item[0], node]),
+            torch.cat([to_user[1], to_item[1] + num_users, node]),
+        ])
         return cls(*weighted_adj(index, value, num_nodes, sparse))
 
 
@@ -94,17 +143,13 @@ def denoised_adjs(
     """
     out = {}
     for i, modality in enumerate(modalities):
-        edge_type = denoised_edge_type(modality)
-        if edge_type not in data.edge_types:
-            raise DataError(f"data holds no generated edges of modality "
-                            f"'{modality}'; train first, or write some with "
-                            f"'add_denoised_edges'")
-        store, generator = data[edge_type], None
+        edge_index, edge_weight = denoised_edges(data, modality)
+        generator = None
         if dropout > 0:
             # One longer than the keys of training steps.
             key = (*data.edge_dropout_key.tolist(), i, 0)
-            generator = keyed_generator(*key, device=store.edge_index.device)
+            generator = keyed_generator(*key, device=edge_index.device)
         out[modality] = StackedAdj.from_edge_index(
-            store.edge_index, num_users, num_items, store.edge_weight, dropout,
-            generator, sparse)
+            edge_index, num_users, num_items, edge_weight, dropout, generator,
+            sparse)
     return out

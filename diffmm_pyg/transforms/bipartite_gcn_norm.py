@@ -44,11 +44,28 @@ def bipartite_gcn_norm(
     if edge_weight is None:
         edge_weight = torch.ones(edge_index.size(1), dtype=dtype,
                                  device=edge_index.device)
+    deg_src, deg_dst = bipartite_degrees(edge_index, num_src, num_dst,
+                                         edge_weight)
+    return (norm_weights(edge_index, edge_weight, deg_src, deg_dst),
+            1 / (deg_src + 1), 1 / (deg_dst + 1))
+
+
+def bipartite_degrees(edge_index: Tensor, num_src: int, num_dst: int,
+                      edge_weight: Tensor) -> Tuple[Tensor, Tensor]:
+    r"""Returns the sums :math:`d_i` of the weights of the edges of every
+    source and of every destination node.
+    """
     src, dst = edge_index
-    deg_src = scatter(edge_weight, src, dim_size=num_src, reduce='sum') + 1
-    deg_dst = scatter(edge_weight, dst, dim_size=num_dst, reduce='sum') + 1
-    weight = edge_weight * (deg_src.rsqrt()[src] * deg_dst.rsqrt()[dst])
-    return weight, 1 / deg_src, 1 / deg_dst
+    return (scatter(edge_weight, src, dim_size=num_src, reduce='sum'),
+            scatter(edge_weight, dst, dim_size=num_dst, reduce='sum'))
+
+
+def norm_weights(edge_index: Tensor, edge_weight: Tensor, deg_src: Tensor,
+                 deg_dst: Tensor) -> Tensor:
+    r"""Returns the weights :math:`\hat{e}` of :meth:`bipartite_gcn_norm`."""
+    src, dst = edge_index
+    return edge_weight * ((deg_src + 1).rsqrt()[src] *
+                          (deg_dst + 1).rsqrt()[dst])
 
 
 @functional_transform('diffmm_bipartite_gcn_norm')

@@ -3,6 +3,7 @@ from typing import (
     Any,
     Callable,
     Dict,
+    List,
     Literal,
     NamedTuple,
     Tuple,
@@ -18,7 +19,8 @@ class HyperParameter(NamedTuple):
 
     Args:
         type (type): One of :obj:`bool`, :obj:`int`, :obj:`float`,
-            :obj:`str`, or :obj:`dict` for more arguments by name.
+            :obj:`str`, :obj:`list` for several integers, or :obj:`dict` for
+            more arguments by name.
         default (Any): The default value.
         choices (Tuple[str], optional): The values it may have.
         optional (bool): Whether it may be :obj:`None`.
@@ -49,7 +51,9 @@ def hyper_parameters(fn: Callable[..., Any]) -> Dict[str, HyperParameter]:
             kind, choices = str, get_args(kind)
         if kind == Dict[str, Any]:
             kind = dict
-        if kind in (bool, int, float, str, dict):
+        if kind == List[int]:
+            kind = list
+        if kind in (bool, int, float, str, list, dict):
             out[name] = HyperParameter(kind, parameter.default, choices,
                                        optional)
     return out

@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 import _scale_runs  # noqa: E402
 import scale  # noqa: E402
 from _fast_loop import PHASES  # noqa: E402
-from _scale_report import fit_exponents  # noqa: E402
+from _scale_report import fit_exponents, print_row  # noqa: E402
 
 TINY = ['--hidden-channels', '6', '--batch-size', '32', '--threads', '1']
 
@@ -76,11 +76,17 @@ def test_what_is_extrapolated(options, monkeypatch):
         assert part['seconds'] > 0
 
 
-def test_full_epoch_ends_where_sizes_are_large(monkeypatch):
-    monkeypatch.setattr(_scale_runs, 'LARGE', 100)
-    args = scale.parse_args([*TINY, '--full-epoch', '--steps', '1'])
-    assert _scale_runs.measure_size(args, 120, 40)['extrapolated']
-    assert not _scale_runs.measure_size(args, 90, 40)['extrapolated']
+def test_full_epoch_on_subgraphs(capsys):
+    pytest.importorskip('torch_sparse')
+    args = scale.parse_args([*TINY, '--full-epoch', '--num-neighbors', '3',
+                             '2', '2', '--embedding-channels', '8'])
+    row = _scale_runs.measure_size(args, 200, 100)
+    assert not row['extrapolated'] and row['set_up_bytes'] > 0
+    found = row['phases']['evaluation']
+    assert found['recall'] > 1.2 * found['popularity_recall'] > 0
+    print_row({**row, 'users': 200, 'items': 100, 'hidden_channels': 6})
+    assert f"Recall@20 {found['recall']:.4f} (most" in capsys.readouterr().out
+    assert scale.settings(args)['num_neighbors'] == [3, 2, 2]
 
 
 def test_missing_rows_of_a_linear_cost():

@@ -26,6 +26,7 @@ def test_none_stands_for_the_default(cli, cwd):
     ('--out', '', 'folder'),
     ('--conv', 'os.system', 'os.system'),
     ('--denoised-conv', 'SAGEConv', 'weighting'),
+    ('--num-neighbors', '5,5', 'num_neighbors'),
 ])
 def test_values_out_of_range(cli, cwd, flag, value, name):
     result = cli('train', flag, value)
@@ -39,6 +40,13 @@ def test_arguments_of_a_convolution_that_are_no_object(cli, cwd, value):
     result = cli('train', '--conv-kwargs', value)
     assert result.code == 2
     assert result.err.startswith("error: '--conv-kwargs': invalid json value")
+
+
+@pytest.mark.parametrize('value', ['a', '5,', '[5,5,5]', '1.5'])
+def test_numbers_that_are_no_list(cli, cwd, value):
+    result = cli('train', '--num-neighbors', value)
+    assert result.code == 2
+    assert result.err.startswith("error: '--num-neighbors': invalid list")
 
 
 def test_modality_named_twice(cli, cwd):

@@ -132,7 +132,8 @@ VALUES = {  # Where any other value would not do.
     'training': {'device': 'cpu', 'out': 'run', 'top_k': 9},
     'model': {'edge_dropout': 0.25, 'conv': 'SAGEConv',
               'conv_kwargs': {'aggr': 'max'}, 'denoised_conv': 'GATConv',
-              'denoised_conv_kwargs': {'heads': 2}},
+              'denoised_conv_kwargs': {'heads': 2},
+              'num_neighbors': [-1, *range(1, 9)]},  # As 'num_layers' is 7.
     'diffusion': {'time_channels': 6, 'sampler': 'softmax',
                   'likelihood': 'multinomial', 'first_beta': 1e-3},
 }
@@ -159,8 +160,11 @@ def to_args(values, prefix=''):
         if isinstance(value, bool):
             yield f'--{flag}' if value else f'--no-{flag}'
         else:
-            text = json.dumps(value) if isinstance(value, dict) else value
-            yield from [f'--{flag}', str(text)]
+            if isinstance(value, dict):
+                value = json.dumps(value)
+            elif isinstance(value, list):
+                value = ','.join(map(str, value))
+            yield f'--{flag}={value}'
 
 
 @pytest.fixture

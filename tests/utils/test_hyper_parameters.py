@@ -13,6 +13,7 @@ class Base:
                  mode: Optional[Literal['p', 'q']] = None,
                  layer: Union[str, Callable] = 'relu',
                  kwargs: Optional[Dict[str, Any]] = None,
+                 sizes: Optional[List[int]] = None,
                  callback: Optional[Callable] = None):
         pass
 
@@ -33,6 +34,7 @@ def test_hyper_parameters_of_a_class():
         'mode': (str, None, ('p', 'q'), True),
         'layer': (str, 'relu', (), False),
         'kwargs': (dict, None, (), True),
+        'sizes': (list, None, (), True),
     }
 
 

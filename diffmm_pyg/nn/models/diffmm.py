@@ -8,16 +8,13 @@ from diffmm_pyg.data import check_sizes
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.encoder import ModalityEncoder
 from diffmm_pyg.nn.fusion import ModalityFusion
+from diffmm_pyg.nn.models.diffmm_batch import batch_forward, batch_loss
 from diffmm_pyg.nn.models.diffmm_checks import check_values, check_weights
 from diffmm_pyg.nn.models.diffmm_explanation import (
     DiffMMExplanation,
     explain_diffmm,
 )
-from diffmm_pyg.nn.models.diffmm_forward import (
-    Masks,
-    diffmm_features,
-    diffmm_forward,
-)
+from diffmm_pyg.nn.models.diffmm_forward import Masks, diffmm_forward
 from diffmm_pyg.nn.models.diffmm_loss import diffmm_loss
 from diffmm_pyg.nn.models.diffmm_output import DiffMMOutput
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
@@ -59,8 +56,7 @@ class DiffMM(Recommender):
     convolution, one per graph, can take the place of the products.
 
     Args:
-        num_users (int): The number of users.
-        num_items (int): The number of items.
+        num_users, num_items (int): The numbers of users and of items.
         in_channels (Dict[str, int]): The size of the features of every
             modality.
         diffusion (GraphDiffusion): The diffusion model that generates edges.
@@ -83,10 +79,13 @@ class DiffMM(Recommender):
             loss. (default: :obj:`0.5`)
         ssl_weight (float, optional): The weight of the contrastive loss.
             (default: :obj:`1e-2`)
+        num_neighbors ([int], optional): If given, training propagates over
+            subgraphs of the nodes of a batch, which are contrasted with each
+            other, and at most so many neighbors per node and relation (-1 for
+            all) in each of :math:`L + 2` hops. (default: :obj:`None`)
         num_contrasts (int, optional): The number of nodes that are drawn at
             each step for the denominators of the contrastive loss, beside
-            those of the batch; all nodes if set to :obj:`None`.
-            (default: :obj:`None`)
+            those of the batch; all if :obj:`None`. (default: :obj:`None`)
         reg_weight (float, optional): The weight of the squared norms of the
             ID embeddings. (default: :obj:`1e-4`)
         k (int, optional): The number of generated edges per user and
@@ -145,6 +144,7 @@ class DiffMM(Recommender):
         anchor: Literal['main', 'modality'] = 'main',
         temperature: float = 0.5,
         ssl_weight: float = 1e-2,
+        num_neighbors: Optional[List[int]] = None,
         num_contrasts: Optional[int] = None,
         reg_weight: float = 1e-4,
         k: int = 1,
@@ -175,6 +175,7 @@ class DiffMM(Recommender):
         self.anchor = anchor
         self.temperature = temperature
         self.ssl_weight = ssl_weight
+        self.num_neighbors = num_neighbors
         self.num_contrasts = num_contrasts
         self.reg_weight = reg_weight
         self.k = k
@@ -223,54 +224,51 @@ class DiffMM(Recommender):
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        torch.nn.init.xavier_uniform_(self.user_embedding.weight)
-        torch.nn.init.xavier_uniform_(self.item_embedding.weight)
-        reset(self.encoders)
-        reset(self.fusion)
-        reset(self.diffusion)
-        reset(self.observed_conv)
-        reset(self.denoised_convs)
+        for table in [self.user_embedding, self.item_embedding]:
+            torch.nn.init.xavier_uniform_(table.weight)
+        for module in [self.encoders, self.fusion, self.diffusion,
+                       self.observed_conv, self.denoised_convs]:
+            reset(module)
 
     @property
     def modalities(self) -> List[str]:
         return self.fusion.modalities
 
-    def forward(
-        self,
-        x_dict: Dict[str, Tensor],
-        adj: StackedAdj,
-        denoised_adj_dict: Dict[str, StackedAdj],
-        mask_dict: Masks = None,
-        with_views: bool = True,
-    ) -> DiffMMOutput:
+    def forward(self, x_dict: Dict[str, Tensor], adj: StackedAdj,
+                denoised_adj_dict: Dict[str, StackedAdj],
+                mask_dict: Masks = None,
+                with_views: bool = True) -> DiffMMOutput:
         r"""Computes embeddings.
 
         Args:
             x_dict (Dict[str, torch.Tensor]): The raw features of the items,
                 of shape :math:`(|\mathcal{I}|, F_m)`, per modality.
             adj (StackedAdj): The observed graph.
-            denoised_adj_dict (Dict[str, StackedAdj]): The generated graph
-                of every modality.
+            denoised_adj_dict (Dict[str, StackedAdj]): The generated graphs.
             mask_dict (Dict[str, torch.Tensor], optional): The items
-                :math:`(|\mathcal{I}|)` that have a modality.
-                (default: :obj:`None`)
+                :math:`(|\mathcal{I}|)` that have it. (default: :obj:`None`)
             with_views (bool, optional): If set to :obj:`False`, leaves the
                 contrastive views out. (default: :obj:`True`)
         """
-        feat_dict = diffmm_features(self, x_dict, mask_dict)
-        return diffmm_forward(self, feat_dict, adj, denoised_adj_dict,
-                              mask_dict, with_views)
+        return diffmm_forward(self, x_dict, adj, denoised_adj_dict, mask_dict,
+                              with_views)
 
-    def loss(
-        self,
-        out: DiffMMOutput,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
-        batch_size: Optional[int] = None,
-        mask_dict: Masks = None,
-        generator: Optional[torch.Generator] = None,
-    ) -> Dict[str, Tensor]:
+    def batch_forward(self, batch: HeteroData,
+                      with_views: bool = True) -> DiffMMOutput:
+        r"""Computes the embeddings of the seeds of a subgraph that a loader
+        of PyG drew from a :meth:`~diffmm_pyg.transforms.sampling_graph`.
+        """
+        return batch_forward(self, batch, with_views)
+
+    def batch_loss(self, batch: HeteroData,
+                   batch_size: Optional[int] = None) -> Dict[str, Tensor]:
+        r"""Computes :meth:`loss` for the triplets of such a subgraph."""
+        return batch_loss(self, batch, batch_size)
+
+    def loss(self, out: DiffMMOutput, user: Tensor, pos_item: Tensor,
+             neg_item: Tensor, batch_size: Optional[int] = None,
+             mask_dict: Masks = None,
+             generator: Optional[torch.Generator] = None) -> Dict[str, Tensor]:
         r"""Computes the :obj:`loss` of a batch of triplets, all of shape
         :obj:`[N]`, and its parts :obj:`bpr`, :obj:`reg` and :obj:`ssl`.
         """

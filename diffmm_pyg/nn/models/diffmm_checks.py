@@ -1,6 +1,7 @@
 from typing import TYPE_CHECKING
 
-from diffmm_pyg.errors import ConfigError
+import torch_geometric.typing
+from diffmm_pyg.errors import ConfigError, MissingExtraError
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ def check_values(model: 'DiffMM') -> None:
     if model.num_contrasts is not None:
         check_range('num_contrasts', model.num_contrasts, 1)
     check_range('edge_dropout', model.edge_dropout, 0, 1)
+    numbers = model.num_neighbors
+    if numbers is not None and (len(numbers) != model.num_layers + 2
+                                or any(n < 1 and n != -1 for n in numbers)):
+        raise ValueError(f"'num_neighbors' must hold num_layers + 2 = "
+                         f"{model.num_layers + 2} numbers, one per hop, each "
+                         f"at least 1, or -1 for all (got {numbers})")
     for name in ['temperature', 'weight_scale', 'closed_form_reg']:
         check_range(name, getattr(model, name), 0, open_low=True)
     for name in ['adj_weight', 'residual_weight', 'ssl_weight', 'reg_weight',
@@ -36,6 +43,25 @@ def check_values(model: 'DiffMM') -> None:
     if num_items != diffusion.denoiser.num_items:
         raise ValueError(f"'num_items' is {num_items}, but 'diffusion' was "
                          f"made for {diffusion.denoiser.num_items} items")
+
+
+def check_sampling(model: 'DiffMM') -> None:
+    r"""Checks that :class:`~diffmm_pyg.nn.DiffMM` can be trained on sampled
+    subgraphs.
+
+    Raises:
+        ConfigError: If another hyper-parameter needs the whole graph.
+        MissingExtraError: If there is nothing to sample neighbors with.
+    """
+    if model.edge_dropout > 0 or model.num_contrasts is not None:
+        raise ConfigError("'num_neighbors' leaves no use for 'edge_dropout', "
+                          "as it draws edges already, and 'num_contrasts', "
+                          "as batches are contrasted with themselves; set "
+                          "these to 0 and None")
+    if not (torch_geometric.typing.WITH_PYG_LIB
+            or torch_geometric.typing.WITH_TORCH_SPARSE):
+        raise MissingExtraError('torch-sparse', 'sparse', "to sample "
+                                "neighbors ('num_neighbors')")
 
 
 def check_weights(model: 'DiffMM') -> None:

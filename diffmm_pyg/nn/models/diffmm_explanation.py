@@ -6,7 +6,10 @@ from torch import Tensor
 from diffmm_pyg.data import modality_features, modality_masks
 from diffmm_pyg.datasets.ids import node_ids
 from diffmm_pyg.errors import ConfigError
-from diffmm_pyg.nn.models.diffmm_forward import diffmm_features, diffmm_forward
+from diffmm_pyg.nn.models.diffmm_forward import (
+    diffmm_features,
+    diffmm_propagate,
+)
 from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
 from diffmm_pyg.recommendation import Id, positions
 from diffmm_pyg.typing import INTERACTS, ITEM, USER, denoised_edge_type
@@ -114,8 +117,8 @@ def explain_diffmm(model: 'DiffMM', data: HeteroData, user: Id, item: Id,
             set_masks(conv, torch.cat([mask, mask, loops]), graph.adj_t,
                       apply_sigmoid=False)
         feats = {m: masks[m].view(-1, 1) * x for m, x in feat_dict.items()}
-        out = diffmm_forward(model, feats, adj, denoised_adj_dict, mask_dict,
-                             with_views=False)
+        out = diffmm_propagate(model, feats, adj, denoised_adj_dict, mask_dict,
+                               with_views=False)
         return out.user[u] @ out.item[i]
 
     ones = feat_dict[model.modalities[0]].new_ones

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.nn.models.diffmm_graphs import SampledGraph, WholeGraph
 from diffmm_pyg.nn.models.recommender import Key, Phase
-from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
 from diffmm_pyg.transforms import add_denoised_edges
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import NegativeSampler, SparseRows, keyed_generator
@@ -26,11 +26,11 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     rows = SparseRows.from_edge_index(data[INTERACTS].edge_index, *sizes)
     user, item = rows.edge_index
     x_dict, mask_dict = modality_features(data), modality_masks(data)
-    adj = StackedAdj.from_edge_index(rows.edge_index, *sizes)
     sampler = NegativeSampler(rows)
+    graph = (WholeGraph if model.num_neighbors is None else
+             SampledGraph)(model, data)
     # What an epoch begins with:
     feat_dict: Dict[str, Tensor] = {}
-    denoised_adj_dict: Dict[str, StackedAdj] = {}
 
     @torch.no_grad()
     def project(key: Key) -> None:
@@ -50,8 +50,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
                                          model.weighting, model.weight_scale)
         add_denoised_edges(data, edges)
         data.edge_dropout_key = torch.tensor(key)
-        denoised_adj_dict.update(
-            denoised_adjs(data, model.modalities, *sizes, model.edge_dropout))
+        graph.update()
 
     def ranking_loss(index: Tensor, batch_size: int,
                      key: Key) -> Dict[str, Tensor]:
@@ -59,9 +58,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
         u, pos = user[index], item[index]
         # Users without a negative get a pair that has no gradient.
         neg = torch.where(sampler.valid(u), sampler(u, generator), pos)
-        out = model(x_dict, adj, denoised_adj_dict, mask_dict,
-                    with_views=model.ssl_weight > 0)
-        return model.loss(out, u, pos, neg, batch_size, mask_dict, generator)
+        return graph.loss(u, pos, neg, batch_size, generator)
 
     denoisers = list(model.diffusion.parameters())
     others = [param for name, param in model.named_parameters()
