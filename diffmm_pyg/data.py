@@ -148,6 +148,8 @@ def check_edges(edge_index: Tensor, num_users: int, num_items: int,
         num_items (int): The number of items.
         name (str, optional): What errors call them.
             (default: :obj:`"edge_index"`)
+        kinds (Tuple[str, str], optional): What errors call the nodes.
+            (default: :obj:`('user', 'item')`)
 
     Raises:
         DataError: If they are not, naming the first bad column, or if their

@@ -97,6 +97,9 @@ def read_matrix(path: str) -> sp.coo_matrix:
     trusting the pickle (see :meth:`safe_pickle.load_matrix`). Stored zeros
     are left out, other values become 1.
 
+    Args:
+        path (str): The file.
+
     Raises:
         DataError: If the file is missing, truncated, not such a pickle, or
             one that tries to run code.

@@ -1,20 +1,18 @@
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
+from diffmm_pyg.diffusion.graph_diffusion import GraphDiffusion
 from diffmm_pyg.diffusion.relation import relation_features, relation_rows
 from diffmm_pyg.typing import INTERACTS, EdgeType
 from diffmm_pyg.utils.checks import check_range
 from diffmm_pyg.utils.epoch import train_epoch
 from torch_geometric.data import HeteroData
 
-if TYPE_CHECKING:
-    from diffmm_pyg.diffusion.graph_diffusion import GraphDiffusion
-
 
 def fit_diffusion(
-    diffusion: 'GraphDiffusion',
+    diffusion: GraphDiffusion,
     data: HeteroData,
     edge_type: EdgeType = INTERACTS,
     features: Optional[Dict[str, str]] = None,

@@ -121,6 +121,10 @@ def recorded_model(config: Dict[str, Any], **kwargs: Any) -> Recommender:
     r"""Builds a model, with new parameters, from what a run records of it,
     with :obj:`kwargs` in the place of hyper-parameters.
 
+    Args:
+        config (Dict): What the run records.
+        **kwargs (optional): Hyper-parameters.
+
     Raises:
         ConfigError: If its class is not one of this library, or a convolution
             is missing that is none of PyG's.

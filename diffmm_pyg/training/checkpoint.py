@@ -103,6 +103,9 @@ class Checkpoints:
     def finish(self) -> None:
         r"""Notes in the last checkpoint that its training has left a run, and
         keeps none but that one.
+
+        Raises:
+            RunError: If the disk is full, or the checkpoint is damaged.
         """
         number = self._whole[-1]
         values = self._read_values(number)
@@ -124,10 +127,7 @@ class Checkpoints:
         for number in numbers:
             try:
                 values = self._read_values(number)
-                path = self._file(number, 'safetensors')
-                if _file_checksum(path) != values['tensors']:
-                    raise ValueError('its checksum is another one')
-                tensors = import_safetensors().torch.load_file(path)
+                tensors = self._read_tensors(number, values['tensors'])
             except DAMAGES as e:
                 logger.warning("Checkpoint %d of '%s' is damaged (%s)",
                                number, self.folder, reason(e))
@@ -193,6 +193,12 @@ class Checkpoints:
         with atomic_path(self._file(number, 'json')) as path:
             with open(path, 'w') as f:
                 json.dump({'checksum': _checksum(values), **values}, f)
+
+    def _read_tensors(self, number: int, checksum: str) -> Dict[str, Tensor]:
+        path = self._file(number, 'safetensors')
+        if _file_checksum(path) != checksum:
+            raise ValueError('its checksum is another one')
+        return dict(import_safetensors().torch.load_file(path))
 
     def _read_values(self, number: int) -> Dict[str, Any]:
         with open(self._file(number, 'json'), encoding='utf-8') as f:

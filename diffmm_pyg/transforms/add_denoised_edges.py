@@ -100,6 +100,7 @@ class AddDenoisedEdges(BaseTransform):
         self.reverse = reverse
 
     def forward(self, data: HeteroData) -> HeteroData:
+        r"""Writes the edges, and their reverses, into new stores."""
         rows = relation_rows(self.diffusion, data, self.edge_type)
         edges = self.diffusion.generate(rows, self.k, self.candidates,
                                         self.weighting, self.weight_scale)

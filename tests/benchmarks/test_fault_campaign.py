@@ -1,68 +1,12 @@
-r"""The campaign against trainings in short, and that it would find faults."""
-import json
+import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-import torch
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'benchmarks'))
-
-import faults  # noqa: E402
-from _victim import Victim  # noqa: E402
-
-from diffmm_pyg.training import keeper  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def single_thread(monkeypatch):
-    monkeypatch.setattr('diffmm_pyg.runs.save.plot_curves', lambda *_: None)
-    num_threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(num_threads)
-
-
-def test_nothing_is_lost(tmp_path, capsys):
-    path = tmp_path / 'faults.json'
-    code = faults.main(['--kills', '3', '--every', '29', '--epochs', '2',
-                        '--json', str(path)])
-    assert code == 0
-    rows = json.loads(path.read_text())['faults']
-    assert [row['times'] for row in rows][:2] == [3, 3]
-    assert rows[2]['times'] >= 1
-    for row in rows:
-        assert row['lost_epochs'] == 0 and row['stray_files'] == []
-        assert row['identical'] == row['finished'] >= 1
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == '| fault | times tried | result |' and len(lines) == 5
-
-
-def test_lost_epochs_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(keeper.Keeper, 'keep', lambda self: None)
-    victim = Victim(tmp_path / 'victim', 3)
-    # Fails in the end, where there is no checkpoint to finish with.
-    with pytest.raises(RuntimeError, match='A training failed'):
-        victim.wait(victim.start())
-    assert victim.lost_epochs() == 2
-
-
-def test_differences_are_found(tmp_path, monkeypatch):
-    def killed_within(epoch):
-        victim = Victim(tmp_path / f'victim-{epoch}', 2)
-        assert victim.wait(victim.start(operation=epoch)) is False
-        assert victim.wait(victim.start())
-        return victim
-
-    expected = killed_within(1).result()
-    restore = keeper.TrainingState.restore
-
-    def forgetful(self, values, tensors):
-        restore(self, values, {k: v for k, v in tensors.items()
-                               if not k.startswith('optimizer')})
-
-    monkeypatch.setattr(keeper.TrainingState, 'restore', forgetful)
-    victim = killed_within(16)
-    assert victim.result() != expected
-    (victim.folder / 'left.tmp').write_text('')
-    assert victim.stray_files() == ['left.tmp']
+def test_campaign():
+    path = Path(__file__).with_name('fault_campaign.py')
+    done = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', path],
+        capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert '3 passed' in done.stdout
