@@ -2,6 +2,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from diffmm_pyg.utils.precision import to_matmul_dtype
 from diffmm_pyg.utils.sparse_rows import SparseRows
@@ -45,14 +46,27 @@ class ItemProducts(NamedTuple):
 
 
 def _gram(x: Tensor) -> Tensor:
-    if x.dtype.itemsize < 4:  # Matrix units are faster on one large product.
+    if _is_low(x):  # Matrix units are faster on one large product.
         return x.t() @ x
-    # x.t() @ x, of which one half is the mirror image of the other.
+    # One half is the mirror image of the other.
     blocks = x.chunk(4, dim=1)
-    rows = [[x[:0].new_zeros(b.size(1), sum(c.size(1) for c in blocks[:i])),
+    rows = [[x.new_zeros(b.size(1), sum(c.size(1) for c in blocks[:i])),
              *(b.t() @ c for c in blocks[i:])] for i, b in enumerate(blocks)]
     upper = torch.cat([torch.cat(row, dim=1) for row in rows])
     return upper.triu() + upper.triu(1).t()
+
+
+def _is_low(x: Tensor) -> bool:
+    return x.dtype.itemsize < 4
+
+
+def _is_direct(h: Tensor, num_items: int) -> bool:
+    # The squared norm is that of a prediction, or a quadratic form, which
+    # does not grow with rows times items: whichever takes less arithmetic.
+    num_rows, num_hidden = h.size()
+    gram = 1 if _is_low(h) else 10 / 16
+    return 3 * num_rows * num_items < num_hidden * (
+        (1 + gram) * num_items + 2 * num_rows)
 
 
 class _ItemProducts(torch.autograd.Function):
@@ -63,14 +77,10 @@ class _ItemProducts(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, bias: Tensor, hidden: Tensor,
                 rows: SparseRows, *features: Tensor) -> Tuple[Tensor, ...]:
         num_items, num_modalities, H = weight.size()
-        ctx.rows = rows
-        # The squared norm is that of a prediction, or a quadratic form, which
-        # does not grow with rows times items: whichever takes less arithmetic.
-        ctx.direct = rows.num_rows * num_items < H * (
-            num_items + rows.num_rows) / 2
+        hidden_low = to_matmul_dtype(hidden)
+        ctx.rows, ctx.direct = rows, _is_direct(hidden_low[0], num_items)
         sq_norm, wide, arrays, tails = [], [], [], []
-        for m, (h, x) in enumerate(
-                zip(to_matmul_dtype(hidden), features, strict=True)):
+        for m, (h, x) in enumerate(zip(hidden_low, features, strict=True)):
             a = h.new_empty(num_items, H + x.size(1) + 1)
             a[:, :H], a[:, H:-1], a[:, -1] = weight[:, m], x, bias[:, m]
             if ctx.direct:
@@ -92,6 +102,7 @@ class _ItemProducts(torch.autograd.Function):
                 tail[:, :H, :-1], tail[:, H:-1, -1])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tuple[Optional[Tensor], ...]:
         grad = ItemProducts(*grads)
         bias, hidden, *saved = ctx.saved_tensors
@@ -103,22 +114,24 @@ class _ItemProducts(torch.autograd.Function):
         for m, a in enumerate(arrays):
             g = 2 * grad.sq_norm[m].view(-1, 1)
             h, scaled = hidden[m].to(a.dtype), g * wide[m]
+            # Rows are those of W, P and b; columns, gradients of W and b.
             k = bias.new_zeros(a.size(1), H + 1)
-            k[:H, H] = grad.weight_bias[m]
-            k[H:-1, :H] = grad.weight_feat[m].t()
-            k[H:-1, H] = grad.bias_feat[m]
-            k[-1, :H] = grad.weight_bias[m]
+            k[:H, H] = k[-1, :H] = grad.weight_bias[m]
+            k[H:-1, :H], k[H:-1, H] = grad.weight_feat[m].t(), \
+                grad.bias_feat[m]
             k[-1, H] = 2 * grad.bias_bias[m]
             if ctx.direct:
                 scaled = scaled.to(a.dtype)
                 out_hidden[m] = scaled @ a[:, :H]
+                out[:, m] = scaled.t() @ h
+                out[:, m] += a[:, H:] @ k[H:, :H].to(a.dtype)
+                out_bias[:, m] = a @ k[:, H].to(a.dtype)
             else:
                 out_hidden[m] = scaled
                 k[:H, :H] = h.t() @ (g * hidden[m]).to(a.dtype)
-            product = a @ k.to(a.dtype)
-            out[:, m], out_bias[:, m] = product[:, :H], product[:, H]
-            if ctx.direct:
-                out[:, m] += scaled.t() @ h
+                product = a @ k.to(a.dtype)
+                out[:, m], out_bias[:, m] = product[:, :H], product[:, H]
+                del product  # Before the next one is made.
         ctx.rows.add_transposed_matmul(out.flatten(1),
                                        grad.row_weight.flatten(1))
         ctx.rows.add_transposed_matmul(out_bias, grad.row_bias)

@@ -2,6 +2,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from diffmm_pyg.utils.precision import to_matmul_dtype
 from diffmm_pyg.utils.random import (
@@ -103,6 +104,7 @@ class _NoisyMatmul(torch.autograd.Function):
         return out.mul_(scale), sq_norm
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tuple[None, Tensor]:
         x = ctx.x
         out = grad.new_empty(ctx.size)

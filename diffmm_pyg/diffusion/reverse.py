@@ -43,6 +43,9 @@ class HiddenReverse:
                  sampler: str = 'posterior'):
         self.denoiser, self.process = denoiser, process
         self.sampler = sampler
+        self.last_step = process.num_steps - 1 if sampler == 'posterior' else 0
+        if self.last_step == 0:  # What follows takes inputs to the next ones.
+            return
         w_in, w_out = denoiser.weight_in, denoiser.weight_out
         bias = denoiser.bias_out
         num_modalities = w_in.size(1)
@@ -99,18 +102,21 @@ class HiddenReverse:
             sq_norm = rows.count.to(z.dtype)
             if start is not None:
                 sq_norm = noisy_matmul(start, self.denoiser.bias_out)[1]
-            norm = _InputNorm(
-                self, sq_norm.view(-1, 1),
-                matmul(self.denoiser.weight_out.flatten(1)).view(shape),
-                matmul(self.denoiser.bias_out))
+            sq_norm = sq_norm.view(-1, 1)
+            if self.last_step == 0:
+                z = z / sq_norm.clamp(min=1e-24).sqrt().unsqueeze(-1)
+            else:
+                norm = _InputNorm(
+                    self, sq_norm,
+                    matmul(self.denoiser.weight_out.flatten(1)).view(shape),
+                    matmul(self.denoiser.bias_out))
         return self._steps(z, norm)
 
     def _steps(self, z: Tensor, norm: Optional['_InputNorm']) -> Tensor:
         process = self.process
         steps = torch.arange(process.num_steps, device=z.device)
         time = self.denoiser.encode_time(steps)  # [T, M, H]
-        last = process.num_steps - 1 if self.sampler == 'posterior' else 0
-        for t in range(last, 0, -1):
+        for t in range(self.last_step, 0, -1):
             c1 = process.posterior_mean_coef1[t]
             c2 = process.posterior_mean_coef2[t]
             h = self._hidden(z, norm, time[t])

@@ -2,7 +2,9 @@ from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from diffmm_pyg.utils.precision import sum_rows
 from diffmm_pyg.utils.sparse_rows import SparseRows
 
 
@@ -16,7 +18,7 @@ class _SoftmaxRows(torch.autograd.Function):
         observed = logits[row, col].to(features.dtype)
         shift = logits.amax(dim=1, keepdim=True)
         prob = (logits - shift).exp_()
-        norm = prob.sum(dim=1, dtype=features.dtype)
+        norm = sum_rows(prob, features.dtype)
         count = rows.count.to(features.dtype)
 
         log_norm = norm.log() + shift.view(-1).to(features.dtype)
@@ -28,6 +30,7 @@ class _SoftmaxRows(torch.autograd.Function):
         return nll, expected
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_nll: Tensor,
                  grad_expected: Tensor) -> Tuple[Optional[Tensor], ...]:
         prob, norm, count, features, expected = ctx.saved_tensors
@@ -60,5 +63,9 @@ def softmax_rows(logits: Tensor, rows: SparseRows,
         rows (SparseRows): The rows :math:`x_0`, of shape :obj:`[N, I]`.
         features (torch.Tensor): The constant features :math:`\mathbf{P}`, of
             shape :obj:`[I, F]`, whose type is that of all sums.
+
+    Returns:
+        The likelihoods, of shape :obj:`[N]`, and the expected features, of
+        shape :obj:`[N, F]`.
     """
     return _SoftmaxRows.apply(logits, rows, features)

@@ -2,6 +2,7 @@ from typing import Any, Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -26,6 +27,7 @@ class _ChunkedLoss(torch.autograd.Function):
         return torch.stack(parts).sum(dim=0)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         # The gradients above are those of the sum over all parts of the loss.
         return None, None, *[grad[0] * x for x in ctx.saved_tensors]

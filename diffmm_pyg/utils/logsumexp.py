@@ -1,10 +1,12 @@
+import math
 from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from diffmm_pyg.utils.precision import to_matmul_dtype
+from diffmm_pyg.utils.precision import sum_rows, to_matmul_dtype
 
 # The largest number of products that are in memory at a time; small enough
 # for the caches of a CPU, where most of the time goes into memory traffic:
@@ -12,6 +14,8 @@ MAX_BLOCK_NUMEL = 2**20
 # Matrix units want larger pieces of work, and so does a GPU:
 LOW_PRECISION_FACTOR = 4
 CUDA_FACTOR = 32
+# Of the rows of a piece in low precision. oneDNN compiles a kernel for every
+# shape it has not met, which takes longer than to run it; let there be few.
 ROW_MULTIPLE = 64
 # Exponents that are known not to exceed this need not be shifted:
 MAX_EXPONENT = 40.
@@ -50,9 +54,7 @@ class _WeightedLogSumExp(torch.autograd.Function):
                 prob -= shift
             prob.exp_()
             # Where all biases are infinite, the sum is 0, as are the weights.
-            # Summed in full precision and rounded once; to ask for the type
-            # of the result would cast all of `prob` first.
-            norm = prob.sum(dim=1).to(x.dtype)
+            norm = sum_rows(prob, x.dtype)
             norm.clamp_(min=torch.finfo(norm.dtype).tiny)
             lse = norm.log()
             if shift is not None:
@@ -73,26 +75,28 @@ class _WeightedLogSumExp(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         grads = [None if x is None else grad * x for x in ctx.saved_tensors]
         return *grads, None, None, None, None
 
 
 def _chunk_size(num_rows: int, other: Tensor) -> Tuple[int, int]:
-    # The number of rows of a chunk, and of zeros to add to the rows.
+    # The number of rows that are multiplied with `other` at a time, and of
+    # zeros to add to the rows.
+    is_low = other.dtype.itemsize < 4 and not other.is_cuda
     max_numel = MAX_BLOCK_NUMEL
     if other.is_cuda:
         max_numel *= CUDA_FACTOR
-    elif other.dtype.itemsize < 4:
+    elif is_low:
         max_numel *= LOW_PRECISION_FACTOR
-    size = max(1, min(max_numel // max(1, other.size(0)), num_rows))
-    if other.is_cuda or other.dtype.itemsize >= 4 or num_rows == 0:
-        return size, 0
-    # oneDNN compiles a kernel for every shape it has not met, which takes
-    # longer than to run it: let there be few.
-    num_chunks = -(-num_rows // size)
-    size = -(-num_rows // (num_chunks * ROW_MULTIPLE)) * ROW_MULTIPLE
-    return size, num_chunks * size - num_rows
+    size = max(1, max_numel // max(1, other.size(0)))
+    if not is_low or size < ROW_MULTIPLE:
+        return max(1, min(size, num_rows)), 0
+    # Pieces of about the same size:
+    num_chunks = max(1, math.ceil(num_rows / (size - size % ROW_MULTIPLE)))
+    size = math.ceil(num_rows / num_chunks / ROW_MULTIPLE) * ROW_MULTIPLE
+    return max(1, size), -num_rows % max(1, size)
 
 
 def weighted_logsumexp(

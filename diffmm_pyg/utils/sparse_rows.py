@@ -6,6 +6,9 @@ from torch import Tensor
 
 from torch_geometric.utils import coalesce, cumsum, degree
 
+# Of what is gathered at a time; large pieces of memory are slow to come by.
+MAX_PIECE_NUMEL = 2**20
+
 
 class SparseRows(NamedTuple):
     r"""The rows of a 0/1 matrix, as the column indices of their ones: what a
@@ -74,8 +77,7 @@ class SparseRows(NamedTuple):
         r"""Adds the product of the transposed matrix with a dense one
         :obj:`[N, F]` to :obj:`out`, of shape :obj:`[num_cols, F]`.
         """
-        # In small pieces, as large ones are slow to allocate.
-        size = max(1, 2**20 // max(1, other.size(1)))
+        size = max(1, MAX_PIECE_NUMEL // max(1, other.size(1)))
         for row, col in zip(self.row.split(size), self.col.split(size),
                             strict=True):
             out.index_add_(0, col, other[row])

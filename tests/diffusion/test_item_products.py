@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_close, generator, precision, random_rows
 
-from diffmm_pyg.diffusion.item_products import item_products
+from diffmm_pyg.diffusion.item_products import _is_direct, item_products
 
 
 @pytest.mark.parametrize('dtype', [torch.double, torch.float])
@@ -52,3 +52,40 @@ def test_equals_dense(dtype, num_rows, num_items, num_modalities, seed):
                 torch.autograd.grad(x, p, retain_graph=True)[0]
                 for x in losses
             ])
+
+
+@pytest.mark.parametrize('num_rows', [3, 60])  # Directly, a quadratic form
+def test_low_precision(num_rows):
+    g = generator(0)
+    rows, _ = random_rows(num_rows, 40, 0)
+    weight, bias, hidden = [
+        torch.randn(size, generator=g, requires_grad=True)
+        for size in [(40, 2, 16), (40, 2), (2, num_rows, 16)]
+    ]
+    feats = [torch.randn(40, 3, generator=g) for _ in range(2)]
+    with torch.autocast('cpu', torch.bfloat16):
+        low = item_products(weight, bias, hidden, rows, feats)
+    full = item_products(weight, bias, hidden, rows, feats)
+    for name, a, b in zip(full._fields, low, full, strict=True):
+        assert a.dtype == torch.float
+        assert_close(a, b, tolerance=0.02, what=name)
+        factor = torch.randn(a.size(), generator=g)
+        for x, y in zip(*[torch.autograd.grad(
+                (factor * out).sum(), [weight, bias, hidden],
+                retain_graph=True, allow_unused=True, materialize_grads=True)
+                for out in (a, b)], strict=True):
+            assert_close(x, y, tolerance=0.02, what=name)
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.bfloat16])
+def test_takes_the_way_of_less_arithmetic(dtype):
+    def costs(n, num_items, h):
+        gram = 1. if dtype == torch.bfloat16 else 10 / 16
+        return (3 * n * num_items * h,
+                (1 + gram) * num_items * h * h + 2 * n * h * h)
+
+    for n in [1, 92, 400, 700, 2000]:
+        for num_items, h in [(6710, 1000), (10, 1000), (10**5, 64)]:
+            direct, quadratic = costs(n, num_items, h)
+            hidden = torch.empty(n, h, dtype=dtype)
+            assert _is_direct(hidden, num_items) == (direct < quadratic)

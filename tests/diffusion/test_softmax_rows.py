@@ -33,12 +33,19 @@ def test_equals_dense(dtype, num_rows, num_items, scale, seed):
         assert_close(*grads, floor=1.)
 
 
-def test_low_precision_sums_in_that_of_features():
+def test_low_precision():
     rows, x0 = random_rows(4, 5000, 0)
     logits = torch.randn(4, 5000, generator=generator(0)).bfloat16()
+    logits.requires_grad_()
     feat = torch.randn(5000, 3, generator=generator(1))
     nll, expected = softmax_rows(logits, rows, feat)
     assert nll.dtype == expected.dtype == torch.float
-    log_prob = logits.float().log_softmax(dim=1)
-    torch.testing.assert_close(nll, -(x0 * log_prob).sum(dim=1), rtol=1e-3,
-                               atol=0.)
+    exact = logits.detach().double().requires_grad_()
+    x0, feat = x0.double(), feat.double()
+    exact_nll = -(x0 * exact.log_softmax(dim=1)).sum(dim=1)
+    exact_expected = x0.sum(dim=1, keepdim=True) * exact.softmax(dim=1) @ feat
+    torch.testing.assert_close(nll.double(), exact_nll, rtol=1e-3, atol=0.)
+    assert_close(expected, exact_expected, tolerance=0.02)
+    grads = [torch.autograd.grad(a.sum() + b.square().sum(), x)[0] for a, b, x
+             in [(nll, expected, logits), (exact_nll, exact_expected, exact)]]
+    assert_close(*grads, tolerance=0.02)

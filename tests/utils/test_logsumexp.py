@@ -64,14 +64,51 @@ def test_one_gradient_only(index):
                    for o in (out, expected)])
 
 
-def test_bfloat16():
-    g = generator(0)
-    x, y = [F.normalize(torch.randn(50, 8, generator=g)) for _ in range(2)]
-    x.requires_grad_()
+# Of 200 rows and 50 keys, pieces are all rows, 128 of them, and 3.
+@pytest.mark.parametrize('block', [2**20, 2**11, 40])
+@pytest.mark.parametrize('with_bias', [False, True])
+def test_bfloat16(monkeypatch, block, with_bias):
+    monkeypatch.setattr(logsumexp, 'MAX_BLOCK_NUMEL', block)
+    g, bias = generator(0), None
+    x = F.normalize(torch.randn(200, 8, generator=g)).requires_grad_()
+    y = F.normalize(torch.randn(50, 8, generator=g)).requires_grad_()
+    weight = torch.rand(200, generator=g)
+    logits = 2 * x @ y.t()
+    if with_bias:
+        bias = torch.randn(50, generator=g)
+        bias[::3] = float('-inf')
+        logits = logits + bias
     with torch.autocast('cpu', torch.bfloat16):
-        out = weighted_logsumexp(x, y, torch.ones(50), 2.)
-    expected = (2 * x @ y.t()).logsumexp(dim=1).sum()
+        out = weighted_logsumexp(x, y, weight, 2., bias)
+    expected = (weight * logits.logsumexp(dim=1)).sum()
     assert out.dtype == torch.float
-    assert_close(out, expected, tolerance=0.01)
-    assert_close(torch.autograd.grad(out, x)[0],
-                 torch.autograd.grad(expected, x)[0], tolerance=0.02)
+    assert_close(out, expected, tolerance=2e-3)
+    for a, b in zip(torch.autograd.grad(out, [x, y]),
+                    torch.autograd.grad(expected, [x, y]), strict=True):
+        assert_close(a, b, tolerance=0.02)
+
+
+@given(num_rows=st.integers(1, 5000), num_keys=st.integers(1, 10**7))
+def test_pieces_in_low_precision(num_rows, num_keys):
+    keys = torch.empty(1, dtype=torch.bfloat16).expand(num_keys, 1)
+    size, pad = logsumexp._chunk_size(num_rows, keys)
+    assert size * num_keys <= max(num_keys, 4 * 2**20) \
+        or size <= logsumexp.ROW_MULTIPLE and num_rows * num_keys <= 2**22
+    num_chunks = -(-num_rows // size)
+    assert pad == 0 or num_rows + pad == num_chunks * size
+    assert pad < logsumexp.ROW_MULTIPLE * num_chunks
+
+
+def test_half_precision_does_not_overflow():
+    x = torch.zeros(2, 1, requires_grad=True)
+    with torch.autocast('cpu', torch.half):
+        out = weighted_logsumexp(x, torch.ones(70_000, 1), torch.ones(2))
+    assert_close(out, 2 * torch.tensor(70_000.).log(), tolerance=1e-3)
+
+
+def test_no_second_derivative():
+    x = torch.randn(3, 2, requires_grad=True)
+    out = weighted_logsumexp(x, x.detach(), torch.ones(3))
+    grad, = torch.autograd.grad(out.square(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        grad.sum().backward()

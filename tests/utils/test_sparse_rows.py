@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_close, generator, random_rows
 
-from diffmm_pyg.utils import SparseRows
+from diffmm_pyg.utils import SparseRows, sparse_rows
 
 
 @given(num_rows=st.integers(1, 9), num_cols=st.integers(1, 9),
@@ -38,9 +38,12 @@ def test_equals_scipy(double, num_rows, num_cols, seed):
     weight = torch.randn(out.size(), generator=g)
     grad, = torch.autograd.grad((weight * out).sum(), other)
     assert_close(grad, dense.t() @ weight)
-    out = other.detach().clone()
-    rows.add_transposed_matmul(out, weight)
-    assert_close(out, other + dense.t() @ weight)
+    for numel in [1, 7, 2**20]:  # Pieces of one, of two, and of all ones.
+        out = other.detach().clone()
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(sparse_rows, 'MAX_PIECE_NUMEL', numel)
+            rows.add_transposed_matmul(out, weight)
+        assert_close(out, other + dense.t() @ weight)
 
 
 def test_duplicates_count_once():
