@@ -2,7 +2,7 @@ r"""Where the time of each phase goes: into which operators of PyTorch, and
 how much of it into none, which is Python and what dispatches from it.
 """
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Tuple
 
 from _fast_loop import FastLoop, choose_batches
 from torch.profiler import ProfilerActivity, profile
@@ -52,10 +52,11 @@ def _profile(calls: List[Tuple[Callable, Tuple]],
     return out
 
 
-def print_profile(shares: Dict[str, Dict[str, Any]]) -> None:
-    r"""Prints what :meth:`profile_phases` returned."""
-    print('share of the seconds of a phase, by operator:')
-    for phase, parts in shares.items():
-        text = ', '.join(f"{name.removeprefix('aten::')} {share:.0%}"
-                         for name, share in parts.items())
-        print(f'{phase:<10} {text}')
+def print_profile(profiles: Dict[str, Dict[str, Dict[str, float]]]) -> None:
+    r"""Prints what :meth:`profile_phases` returned, by loop."""
+    for loop, shares in profiles.items():
+        print(f'{loop}: share of the seconds of a phase, by operator:')
+        for phase, parts in shares.items():
+            text = ', '.join(f"{name.removeprefix('aten::')} {share:.0%}"
+                             for name, share in parts.items())
+            print(f'{phase:<10} {text}')

@@ -110,7 +110,10 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
         own = sys.argv[1:] if argv is None else argv
         result['memory'] = compare_memory(__file__, own, names)
     if args.profile:
-        result['profile'] = profile_phases(loops['fast_fp32'])
+        result['profile'] = {
+            name: profile_phases(loop) for name, loop in loops.items()
+            if isinstance(loop, FastLoop)
+        }
     print_table(result)
     if args.profile:
         print_profile(result['profile'])

@@ -1,7 +1,9 @@
 import json
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
+import _profile  # noqa: E402
 import speed  # noqa: E402
 from _arithmetic import Size, minimal_work  # noqa: E402
 from _fast_loop import PHASES, choose_batches  # noqa: E402
@@ -199,10 +202,26 @@ def test_arithmetic():
 
 
 def test_profile(tmp_path, capsys):
-    result = speed.main([*TINY, '--profile'])
-    assert list(result['profile']) == PHASES
+    result = speed.main([*TINY, '--bf16', '--profile'])
+    assert list(result['profile']) == ['fast_fp32', 'fast_bf16']
     for shares in result['profile'].values():
-        assert all(share >= 0 for share in shares.values())
-        assert sum(shares.values()) == pytest.approx(1, abs=0.2)
-        assert {'other operators', 'Python'} < set(shares)
-    assert 'mm' in capsys.readouterr().out.split('by operator')[1]
+        assert list(shares) == PHASES
+    out = capsys.readouterr().out.split('by operator')
+    assert len(out) == 3 and all('mm' in text for text in out[1:])
+
+
+def test_shares_of_a_profile(monkeypatch):
+    class Profile(nullcontext):
+        def key_averages(self):
+            return [SimpleNamespace(key=key, self_cpu_time_total=1e6 * seconds)
+                    for key, seconds in [('aten::add', 0.4), ('aten::mm', 1.),
+                                         ('Optimizer.step', 9.)]]
+
+    clock = iter([5., 7.])
+    monkeypatch.setattr(_profile, 'profile', lambda **_: Profile())
+    monkeypatch.setattr(_profile.time, 'perf_counter', lambda: next(clock))
+    calls = []
+    shares = _profile._profile([(calls.append, (0, ))], top=1)
+    assert calls == [0, 0]  # Once to warm up
+    assert shares == pytest.approx(
+        {'aten::mm': 0.5, 'other operators': 0.2, 'Python': 0.3})
