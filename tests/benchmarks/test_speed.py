@@ -211,14 +211,14 @@ def test_profile(tmp_path, capsys):
 
 
 def test_shares_of_a_profile(monkeypatch):
-    class Profile(nullcontext):
+    class Profile:
         def key_averages(self):
             return [SimpleNamespace(key=key, self_cpu_time_total=1e6 * seconds)
                     for key, seconds in [('aten::add', 0.4), ('aten::mm', 1.),
                                          ('Optimizer.step', 9.)]]
 
     clock = iter([5., 7.])
-    monkeypatch.setattr(_profile, 'profile', lambda **_: Profile())
+    monkeypatch.setattr(_profile, 'profile', lambda **_: nullcontext(Profile()))
     monkeypatch.setattr(_profile.time, 'perf_counter', lambda: next(clock))
     calls = []
     shares = _profile._profile([(calls.append, (0, ))], top=1)
