@@ -48,14 +48,14 @@ def hetero_data_from_tables(
     feature rows lacks all modalities; warnings say how often.
 
     Args:
-        interactions (str, data frame or dict): The table of interactions, or
+        interactions (str, object or dict): The table of interactions, or
             one table for each of :obj:`"train"`, :obj:`"val"` and
             :obj:`"test"`.
         features (Dict[str, str or np.ndarray or torch.Tensor]): The features
             of every modality, as a :obj:`.npy` file or an array of shape
             :obj:`[num_rows, F]`. A row that is NaN throughout says that its
             item lacks this modality.
-        item_ids (str, data frame, sequence or dict, optional): The items that
+        item_ids (str, object, list or dict, optional): The items that
             the feature rows belong to, in their order: a table with a column
             of items, a :obj:`.npy` file of ids, the ids themselves, or a
             dictionary with one of these for every modality. If set to

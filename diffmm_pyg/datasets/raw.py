@@ -94,8 +94,8 @@ def check_features(array: np.ndarray,
 
 def read_matrix(path: str) -> sp.coo_matrix:
     r"""Reads a pickled SciPy matrix of interactions, users by items, without
-    trusting the pickle (see :meth:`safe_pickle.load_matrix`). Stored zeros
-    are left out, other values become 1.
+    trusting the pickle: only arrays are taken from it. Stored zeros are left
+    out, other values become 1.
 
     Args:
         path (str): The file.

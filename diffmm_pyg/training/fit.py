@@ -44,8 +44,7 @@ def fit(
 
     Ctrl-C and SIGTERM end it after the current step, with a checkpoint in
     :obj:`out` and the model of the best epoch so far, by
-    :class:`~diffmm_pyg.utils.interrupt.Interrupted`, a
-    :class:`KeyboardInterrupt`.
+    :obj:`Interrupted`, a :class:`KeyboardInterrupt`.
 
     Args:
         model (Recommender): The model to train.

@@ -217,8 +217,8 @@ def test_shares_of_a_profile(monkeypatch):
                     for key, seconds in [('aten::add', 0.4), ('aten::mm', 1.),
                                          ('Optimizer.step', 9.)]]
 
-    clock = iter([5., 7.])
-    monkeypatch.setattr(_profile, 'profile', lambda **_: nullcontext(Profile()))
+    clock, run = iter([5., 7.]), nullcontext(Profile())
+    monkeypatch.setattr(_profile, 'profile', lambda **_: run)
     monkeypatch.setattr(_profile.time, 'perf_counter', lambda: next(clock))
     calls = []
     shares = _profile._profile([(calls.append, (0, ))], top=1)
