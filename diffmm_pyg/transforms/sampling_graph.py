@@ -16,8 +16,9 @@ def sampling_graph(data: HeteroData) -> HeteroData:
     r"""Returns the graph from which
     :class:`torch_geometric.loader.LinkNeighborLoader` and
     :class:`torch_geometric.loader.NeighborLoader` draw subgraphs for
-    :class:`~diffmm_pyg.nn.DiffMM`: the features of items, the observed and the generated edges, the reverse of each, and, as every
-    weight is normalized by them, the degrees of nodes in the whole graph, as
+    :class:`~diffmm_pyg.nn.DiffMM`: the features of items, the observed and
+    the generated edges, the reverse of each, and, as every weight is
+    normalized by them, the degrees of nodes in the whole graph, as
     :obj:`degree_<relation>` of users and of items.
 
     Args:
