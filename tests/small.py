@@ -122,3 +122,14 @@ def files(folder):
     r"""The content of every file below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes()
             for path in folder.rglob('*') if path.is_file()}
+
+
+# A training of a few batches, for tests of what interrupts it:
+SHORT = dict(epochs=3, batch_size=40)
+
+
+def go_on(data, out, model=None, **kwargs):
+    r"""Goes on with a short training by a model that has seen nothing."""
+    model = small_model(data, seed=9) if model is None else model
+    return small_fit(data, model, out=str(out), resume=True,
+                     **{**SHORT, **kwargs})

@@ -13,12 +13,12 @@ record, out = job['record'], Path(job['out'])
 name = f"{record['model']}-{record['trial']}"
 with open(out / 'calls', 'a') as f:
     f.write(f'{name}\n')
-todo = json.loads(os.environ.get('STUB', '{}')).get(name)
-if todo == 'fail':
+action = json.loads(os.environ.get('STUB', '{}')).get(name)
+if action == 'fail':
     sys.exit('Traceback\nRuntimeError: the reason')
-if todo == 'sleep':
+if action == 'sleep':
     time.sleep(60)
-if todo == 'interrupt':
+if action == 'interrupt':
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
 

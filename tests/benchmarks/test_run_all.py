@@ -52,7 +52,7 @@ def no_pictures(monkeypatch):
 def stub(monkeypatch):
     r"""Replaces the processes of cells, and tells them what to do."""
     monkeypatch.setattr(_runner, 'WORKER', FOLDER / 'stub_cell.py')
-    return lambda **todo: monkeypatch.setenv('STUB', json.dumps(todo))
+    return lambda **actions: monkeypatch.setenv('STUB', json.dumps(actions))
 
 
 def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,

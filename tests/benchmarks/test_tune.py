@@ -25,9 +25,9 @@ def search(tmp_path, monkeypatch):
     monkeypatch.setattr(_search, 'WORKER', FOLDER / 'stub_trial.py')
     monkeypatch.setattr(_propose, 'NUM_RANDOM', 2)
 
-    def run(name, *options, trials=5, **todo):
+    def run(name, *options, trials=5, **actions):
         monkeypatch.setenv('STUB', json.dumps(
-            {k.replace('__', '-'): v for k, v in todo.items()}))
+            {k.replace('__', '-'): v for k, v in actions.items()}))
         only = [x for model in MODELS for x in ['--only', model]]
         return tune.main(['--quick', '--out', str(tmp_path / name), *only,
                           '--jobs', '1', '--trials', str(trials), *options])
@@ -110,8 +110,8 @@ def test_what_is_found(search, capsys):
 
 
 def test_failed_trials_count(search, capsys):
-    todo = {f'ease_content__{i}': 'fail' for i in range(3)}
-    assert search('a', trials=3, ease__1='fail', **todo) == 1
+    actions = {f'ease_content__{i}': 'fail' for i in range(3)}
+    assert search('a', trials=3, ease__1='fail', **actions) == 1
     errors = [(r['model'], r['trial']) for r in search.rows('a')
               if r.get('error') == 'RuntimeError: the reason']
     assert len(errors) == 4 and ('ease', 1) in errors

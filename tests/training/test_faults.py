@@ -12,8 +12,10 @@ import pytest
 import safetensors.torch
 import torch
 from small import (
+    SHORT,
     assert_same_run,
     files,
+    go_on,
     interrupt,
     small_data,
     small_fit,
@@ -29,8 +31,6 @@ from diffmm_pyg.utils import SparseRows, topk
 from diffmm_pyg.utils.interrupt import Interrupted
 from diffmm_pyg.utils.topk import map_blocks
 
-KWARGS = dict(epochs=3, batch_size=40)
-
 
 @pytest.fixture(scope='module')
 def data():
@@ -39,12 +39,7 @@ def data():
 
 @pytest.fixture(scope='module')
 def straight(data):
-    return small_fit(data, **KWARGS)
-
-
-def go_on(data, out, **kwargs):
-    return small_fit(data, small_model(data, seed=9), out=str(out),
-                     resume=True, **{**KWARGS, **kwargs})
+    return small_fit(data, **SHORT)
 
 
 # Disk full ###################################################################
@@ -52,7 +47,7 @@ def go_on(data, out, **kwargs):
 
 def test_disk_full(data, straight, tmp_path):
     # The limit of a process stands for that of the disk.
-    small_fit(data, out=str(tmp_path), **{**KWARGS, 'epochs': 1})
+    small_fit(data, out=str(tmp_path), **{**SHORT, 'epochs': 1})
     before = files(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
@@ -74,7 +69,7 @@ def test_disk_is_full_from_the_start(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(safetensors.torch, 'save_file', fail)
     with pytest.raises(RunError, match='No space left on device.*train again'):
-        small_fit(data, out=str(tmp_path / 'a' / 'run'), **KWARGS)
+        small_fit(data, out=str(tmp_path / 'a' / 'run'), **SHORT)
     assert files(tmp_path) == {}
 
 
@@ -87,7 +82,7 @@ def test_real_full_disk(data, straight, tmp_path):
         pytest.skip('this process may not mount a disk')
     try:
         run = disk / 'run'
-        small_fit(data, out=str(run), **{**KWARGS, 'epochs': 1})
+        small_fit(data, out=str(run), **{**SHORT, 'epochs': 1})
         filling = disk / 'filling'
         with pytest.raises(OSError), open(filling, 'wb') as f:
             while True:
@@ -109,7 +104,7 @@ def test_real_full_disk(data, straight, tmp_path):
 def test_damaged_checkpoint(data, straight, tmp_path, caplog, ending):
     with pytest.raises(Interrupted):
         small_fit(data, interrupt(small_model(data), (2, 1, 0), SIGTERM),
-                  out=str(tmp_path), **KWARGS)
+                  out=str(tmp_path), **SHORT)
     names = sorted(os.listdir(tmp_path / 'checkpoints'))
     assert names == ['3.json', '3.safetensors', '4.json', '4.safetensors']
     path = tmp_path / 'checkpoints' / f'4.{ending}'
@@ -121,7 +116,7 @@ def test_damaged_checkpoint(data, straight, tmp_path, caplog, ending):
 
 
 def test_no_whole_checkpoint(data, tmp_path):
-    small_fit(data, out=str(tmp_path), **KWARGS)
+    small_fit(data, out=str(tmp_path), **SHORT)
     for path in (tmp_path / 'checkpoints').glob('*.json'):
         path.write_text(json.dumps([]))
     before = files(tmp_path)
@@ -133,12 +128,12 @@ def test_no_whole_checkpoint(data, tmp_path):
 
 def test_checkpoint_stays_whole_while_its_successor_trains(data, tmp_path):
     # What is read must not be the memory that the training then changes.
-    small_fit(data, out=str(tmp_path), **{**KWARGS, 'epochs': 1})
+    small_fit(data, out=str(tmp_path), **{**SHORT, 'epochs': 1})
     name = max(os.listdir(tmp_path / 'checkpoints'))
     before = (tmp_path / 'checkpoints' / name).read_bytes()
     with pytest.raises(Interrupted):
         small_fit(data, interrupt(small_model(data), (1, 1, 4), SIGTERM),
-                  out=str(tmp_path), resume=True, **KWARGS)
+                  out=str(tmp_path), resume=True, **SHORT)
     assert (tmp_path / 'checkpoints' / name).read_bytes() == before
 
 
@@ -207,7 +202,7 @@ def test_training_batch_is_never_changed(data, straight, tmp_path):
                        r"'ranking', epoch 2; lower 'batch_size' \(40\) and "
                        r"train again, or go on by '--resume"):
         small_fit(data, with_losses(small_model(data), fail),
-                  out=str(tmp_path), **KWARGS)
+                  out=str(tmp_path), **SHORT)
     assert_same_run(go_on(data, tmp_path), straight)
 
 
@@ -222,7 +217,7 @@ def test_deterministic_algorithms(data, straight):
         return losses
 
     runs = [small_fit(data, with_losses(small_model(data), watch),
-                      deterministic=True, **KWARGS) for _ in range(2)]
+                      deterministic=True, **SHORT) for _ in range(2)]
     assert all(modes) and len(modes) > 0
     assert not torch.are_deterministic_algorithms_enabled()
     assert_same_run(*runs)

@@ -4,7 +4,9 @@ from signal import SIGTERM
 import pytest
 import torch
 from small import (
+    SHORT,
     assert_same_run,
+    go_on,
     interrupt,
     small_data,
     small_fit,
@@ -19,8 +21,6 @@ from diffmm_pyg.runs import load
 from diffmm_pyg.training import Checkpoints
 from diffmm_pyg.utils.interrupt import Interrupted
 
-KWARGS = dict(epochs=3, batch_size=40)
-
 
 @pytest.fixture(scope='module')
 def data():
@@ -29,13 +29,7 @@ def data():
 
 @pytest.fixture(scope='module')
 def straight(data):
-    return small_fit(data, **KWARGS)
-
-
-def go_on(data, out, model=None, **kwargs):
-    model = small_model(data, seed=9) if model is None else model
-    return small_fit(data, model, out=str(out), resume=True,
-                     **{**KWARGS, **kwargs})
+    return small_fit(data, **SHORT)
 
 
 def spoil(*positions, value=float('nan')):
@@ -66,7 +60,7 @@ def test_stops_and_names_the_batch(data, straight, tmp_path, value):
                        r"'ranking' is not finite in epoch 2; lower 'lr' .* go "
                        r"on by '--resume .*' from the last good checkpoint "
                        r"\(epoch 2, phase 1, batch 1\)$"):
-        small_fit(data, model, out=str(tmp_path), **KWARGS)
+        small_fit(data, model, out=str(tmp_path), **SHORT)
     assert_same_run(go_on(data, tmp_path), straight)
 
 
@@ -76,7 +70,7 @@ def test_no_checkpoint_is_not_finite(data, straight, tmp_path):
     with pytest.raises(RunError, match=r"batch 3 of .* checkpoint \(epoch 2, "
                        r"phase 2, batch 3\)"):
         small_fit(data, model, out=str(tmp_path), checkpoint_minutes=0.,
-                  **KWARGS)
+                  **SHORT)
     tensors = Checkpoints(str(tmp_path)).load().tensors
     assert all(x.isfinite().all() for x in tensors.values())
     assert_same_run(go_on(data, tmp_path), straight)
@@ -92,7 +86,7 @@ def test_parameters_that_are_not_finite(data, tmp_path):
 def test_skip(data, tmp_path):
     model = with_losses(small_model(data), spoil((1, 1, 0), (1, 1, 2)))
     run = small_fit(data, model, on_nan='skip', out=str(tmp_path / 'run'),
-                    **KWARGS)
+                    **SHORT)
     assert [row['ranking/skipped'] for row in run.history] == [0, 2, 0]
     assert [row['diffusion/skipped'] for row in run.history] == [0, 0, 0]
     assert [row['ranking/skipped'] for row in
@@ -121,7 +115,7 @@ class SkippingAdam(torch.optim.Adam):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.optim, 'Adam', cls)
             return small_fit(data, with_losses(small_model(data), drop),
-                             **KWARGS)
+                             **SHORT)
 
     def step(self, closure=None):
         params = [p for group in self.param_groups for p in group['params']]
@@ -131,7 +125,7 @@ class SkippingAdam(torch.optim.Adam):
 
 def test_skip_bad_gradients(data):
     model = spoil_gradient(small_model(data), (0, 1, 1))
-    run = small_fit(data, model, on_nan='skip', **KWARGS)
+    run = small_fit(data, model, on_nan='skip', **SHORT)
     assert run.history[0]['ranking/skipped'] == 1
     assert all(x.isfinite().all() for x in run.state.values())
 
@@ -141,19 +135,19 @@ def test_skip_everything(data):
         *((0, 1, step) for step in range(99))))
     with pytest.raises(RunError, match="The losses of all batches of phase "
                        "'ranking' are not finite in epoch 1"):
-        small_fit(data, model, on_nan='skip', **KWARGS)
+        small_fit(data, model, on_nan='skip', **SHORT)
 
 
 def test_skip_after_a_stop(data, tmp_path):
     bad = spoil((1, 1, 2))
     with pytest.raises(RunError):
         small_fit(data, with_losses(small_model(data), bad),
-                  out=str(tmp_path), **KWARGS)
+                  out=str(tmp_path), **SHORT)
     run = go_on(data, tmp_path, with_losses(small_model(data, seed=9), bad),
                 on_nan='skip')
     assert load(str(tmp_path)).history[0]['ranking/skipped'] == 0
     expected = small_fit(data, with_losses(small_model(data), bad),
-                         on_nan='skip', **KWARGS)
+                         on_nan='skip', **SHORT)
     assert run.history[1]['ranking/skipped'] == 1
     for name, x in expected.state.items():
         assert x.equal(run.state[name])
@@ -165,10 +159,10 @@ def test_skipped_batches_are_counted_across_a_stop(data, tmp_path):
 
     with pytest.raises(Interrupted):
         small_fit(data, interrupt(model(), (1, 1, 4), SIGTERM),
-                  on_nan='skip', out=str(tmp_path), **KWARGS)
+                  on_nan='skip', out=str(tmp_path), **SHORT)
     run = go_on(data, tmp_path, model(seed=9), on_nan='skip')
     assert run.history[1]['ranking/skipped'] == 1
-    assert_same_run(run, small_fit(data, model(), on_nan='skip', **KWARGS))
+    assert_same_run(run, small_fit(data, model(), on_nan='skip', **SHORT))
 
 
 class Reads(TorchDispatchMode):
