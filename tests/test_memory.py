@@ -82,7 +82,7 @@ def test_no_users_times_items_matrix(data, kwargs):
             loss['loss'].backward()
         model.eval()
         for weight in [0., 1.] if kwargs == {} else []:
-            model.denoiser_weight = model.closed_form_weight = weight
+            model.denoiser_weight = model.walk_weight = weight
             with torch.no_grad():
                 evaluate(*model.embed(data), data[INTERACTS].edge_label_index,
                          exclude)

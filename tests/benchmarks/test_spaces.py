@@ -61,13 +61,14 @@ def test_every_model_that_can_be_tuned_has_a_space():
     for name in space_names():
         config = resolve(load_description(name), 'tiktok')
         learns = type(build(config, FakeMultiModalRec(
-            30, 20, num_blocks=2)[0])).__name__ not in ['EASE', 'ItemKNN']
+            30, 20, num_blocks=2)[0])).__name__ not in [
+                'EASE', 'ItemKNN', 'RandomWalk']
         assert learns == ('training.lr' in load_space(name))
     assert set(load_space('strict')) >= {
         'model.num_layers', 'model.k', 'model.candidates',
         'model.weight_scale', 'model.ssl_weight', 'model.temperature',
         'model.denoiser_passes', 'model.denoiser_weight',
-        'model.closed_form_weight', 'diffusion.msi_weight',
+        'model.walk_weight', 'diffusion.msi_weight',
         'diffusion.noise_scale'}
 
 

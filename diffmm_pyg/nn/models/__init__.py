@@ -16,12 +16,13 @@ from .mult_dae import MultDAE
 from .ngcf import NGCF
 from .pairwise import Triplets
 from .popularity import Popularity
+from .random_walk import RandomWalk
 from .recommender import Phase, Recommender
 from .vbpr import VBPR
 
 _CLASSES: List[Type[Recommender]] = [
     BM3, BPRMF, DiffMM, DiffRec, EASE, FREEDOM, ItemKNN, LightGCN, MultDAE,
-    NGCF, Popularity, VBPR
+    NGCF, Popularity, RandomWalk, VBPR
 ]
 #: The classes of models that a run can build again, by name.
 MODELS = {cls.__name__: cls for cls in _CLASSES}
@@ -44,6 +45,7 @@ __all__ = [
     'NGCF',
     'Phase',
     'Popularity',
+    'RandomWalk',
     'Recommender',
     'Triplets',
     'VBPR',

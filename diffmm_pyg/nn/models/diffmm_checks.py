@@ -19,6 +19,7 @@ def check_values(model: 'DiffMM') -> None:
     check_range('hidden_channels', model.hidden_channels, 1)
     check_range('num_layers', model.num_layers, 0)
     check_range('denoiser_passes', model.denoiser_passes, 1)
+    check_range('walk_hops', model.walk_hops, 1)
     if model.num_contrasts is not None:
         check_range('num_contrasts', model.num_contrasts, 1)
     check_range('edge_dropout', model.edge_dropout, 0, 1)
@@ -28,10 +29,10 @@ def check_values(model: 'DiffMM') -> None:
         raise ValueError(f"'num_neighbors' must hold num_layers + 2 = "
                          f"{model.num_layers + 2} numbers, one per hop, each "
                          f"at least 1, or -1 for all (got {numbers})")
-    for name in ['temperature', 'weight_scale', 'closed_form_reg']:
+    for name in ['temperature', 'weight_scale']:
         check_range(name, getattr(model, name), 0, open_low=True)
     for name in ['adj_weight', 'residual_weight', 'ssl_weight', 'reg_weight',
-                 'denoiser_weight', 'closed_form_weight']:
+                 'denoiser_weight', 'walk_weight']:
         check_range(name, getattr(model, name), 0)
     check_k(model.k, model.num_items)
     modalities, num_items = list(model.in_channels), model.num_items

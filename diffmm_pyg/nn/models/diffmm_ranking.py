@@ -4,8 +4,7 @@ from torch import Tensor
 
 from diffmm_pyg.data import modality_features, modality_masks
 from diffmm_pyg.errors import ConfigError
-from diffmm_pyg.nn.models.ease import ease_weights
-from diffmm_pyg.nn.models.item_gram import interaction_gram
+from diffmm_pyg.nn.models.random_walk import walk_weights
 from diffmm_pyg.nn.models.score_fusion import (
     Embeddings,
     concat_embeddings,
@@ -20,17 +19,17 @@ from torch_geometric.data import HeteroData
 if TYPE_CHECKING:
     from diffmm_pyg.nn.models.diffmm import DiffMM
 
-# Larger catalogues take more than 30 GB for the closed form:
-MAX_CLOSED_FORM = 40_000
+# The matrix of items times items takes 6.4 GB for more:
+MAX_WALK_ITEMS = 40_000
 
 
-class ClosedForm(NamedTuple):
-    r"""What the closed form was computed from, and its embeddings, with a
-    standard deviation of one per user.
+class WalkScores(NamedTuple):
+    r"""What the scores of random walks were computed from, and their
+    embeddings, with a standard deviation of one per user.
     """
     edge_index: Tensor
     version: int
-    reg: float
+    num_hops: int
     user: UserEmbedding
     item: Tensor
 
@@ -38,7 +37,7 @@ class ClosedForm(NamedTuple):
 def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
     r"""Returns what :class:`~diffmm_pyg.nn.DiffMM` ranks with: its final
     embeddings, and, where they have a weight, beside them those whose inner
-    products are the scores of the denoisers and of the closed form. Each of
+    products are the scores of the denoisers and of random walks. Each of
     these scores has, for every user, a standard deviation of its weight, that
     of the embeddings is one.
     """
@@ -50,7 +49,7 @@ def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
                 StackedAdj.from_edge_index(edge_index, *sizes),
                 denoised_adjs(data, model.modalities, *sizes, dropout),
                 modality_masks(data), with_views=False)
-    if model.denoiser_weight == model.closed_form_weight == 0:
+    if model.denoiser_weight == model.walk_weight == 0:
         return out.user, out.item
     others: List[Embeddings] = []
     rows = SparseRows.from_edge_index(edge_index, *sizes)
@@ -58,34 +57,32 @@ def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
         weight = model.denoiser_weight / len(model.modalities)
         for user, item in model.diffusion.score_embeddings(rows).values():
             others.append((standardized(user, item, weight), item))
-    if model.closed_form_weight > 0:
-        others.append(closed_form(model, edge_index, rows))
+    if model.walk_weight > 0:
+        others.append(walk_embeddings(model, edge_index, rows))
     return concat_embeddings([(standardized(out.user, out.item), out.item),
                               *others])
 
 
-def closed_form(model: 'DiffMM', edge_index: Tensor,
-                rows: SparseRows) -> Embeddings:
+def walk_embeddings(model: 'DiffMM', edge_index: Tensor,
+                    rows: SparseRows) -> Embeddings:
     r"""Returns the embeddings whose inner products are the scores of
-    :class:`~diffmm_pyg.nn.models.ease.EASE`. They only depend on the training
-    edges, and the model keeps those of the last ones.
+    :class:`~diffmm_pyg.nn.models.RandomWalk`. They only depend on the
+    training edges, and the model keeps those of the last ones.
 
     Raises:
         ConfigError: If their items times items do not fit into memory.
     """
-    if rows.num_cols > MAX_CLOSED_FORM:
-        raise ConfigError(f"'closed_form_weight' needs several matrices of "
-                          f"items times items, for at most {MAX_CLOSED_FORM} "
-                          f"items (got {rows.num_cols}); set it to 0")
+    if rows.num_cols > MAX_WALK_ITEMS:
+        raise ConfigError(f"'walk_weight' needs a matrix of items times "
+                          f"items, for at most {MAX_WALK_ITEMS} items (got "
+                          f"{rows.num_cols}); set it to 0")
     version = 0 if edge_index.is_inference() else edge_index._version
-    kept = model.kept_closed_form
+    kept = model.kept_walk
     if (kept is None or kept.edge_index is not edge_index
-            or (kept.version, kept.reg) != (version, model.closed_form_reg)):
-        weight = ease_weights(interaction_gram(rows), model.closed_form_reg)
-        item = weight.t().float().contiguous()
+            or (kept.version, kept.num_hops) != (version, model.walk_hops)):
+        item = walk_weights(rows, model.walk_hops)
         user = standardized(RowEmbedding.from_rows(rows), item)
-        kept = ClosedForm(edge_index, version, model.closed_form_reg, user,
-                          item)
-        model.kept_closed_form = kept
-    weight = kept.item.new_tensor([model.closed_form_weight])
+        kept = WalkScores(edge_index, version, model.walk_hops, user, item)
+        model.kept_walk = kept
+    weight = kept.item.new_tensor([model.walk_weight])
     return scaled(kept.user, weight), kept.item

@@ -15,6 +15,7 @@ from diffmm_pyg.nn.models.item_knn import ItemKNN
 from diffmm_pyg.nn.models.late_fusion import LateFusion
 from diffmm_pyg.nn.models.mult_dae import MultDAE
 from diffmm_pyg.nn.models.popularity import Popularity
+from diffmm_pyg.nn.models.random_walk import RandomWalk
 from diffmm_pyg.typing import INTERACTS
 from torch_geometric import seed_everything
 
@@ -22,6 +23,7 @@ BASELINES = {
     'popularity': (Popularity, {}),
     'item_knn': (ItemKNN, {'k': 7, 'shrink': 1.}),
     'content_knn': (ItemKNN, {'k': 7, 'similarity': 'content'}),
+    'random_walk': (RandomWalk, {'num_hops': 2, 'alpha': 0.5, 'beta': 0.5}),
     'ease': (EASE, {'reg': 5.}),
     'content_ease': (EASE, {'reg': 5., 'content_weight': 0.5}),
     'mult_dae': (MultDAE, {'hidden_channels': 16}),

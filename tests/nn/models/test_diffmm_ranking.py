@@ -23,7 +23,7 @@ def trained():
 
 
 def rank(model, data, **weights):
-    for name in ['denoiser_weight', 'closed_form_weight']:
+    for name in ['denoiser_weight', 'walk_weight']:
         setattr(model, name, weights.get(name, 0.))
     with torch.no_grad():
         user, item = diffmm_embeddings(model, data)
@@ -43,9 +43,8 @@ def test_scores_add_up(trained):
     for user, item in model.diffusion.score_embeddings(rows).values():
         parts.append(standard((user @ item.t()).double()) / 2)
     x = rows.to_dense(torch.double)
-    inverse = torch.linalg.inv(x.t() @ x + 50 * torch.eye(I))
-    weight = -inverse / inverse.diagonal()
-    parts.append(standard(x @ weight.fill_diagonal_(0.)))
+    hop = (x / x.sum(dim=0)).t() @ (x / x.sum(dim=1, keepdim=True))
+    parts.append(standard(x @ hop.matrix_power(4)))
 
     def check(actual, expected):
         # Up to what all items of a user have in common.
@@ -54,41 +53,41 @@ def test_scores_add_up(trained):
 
     check(rank(model, data, denoiser_weight=1.5),
           parts[0] + 1.5 * (parts[1] + parts[2]))
-    check(rank(model, data, closed_form_weight=0.2),
+    check(rank(model, data, walk_weight=0.2),
           parts[0] + 0.2 * parts[3])
-    check(rank(model, data, closed_form_weight=0.2, denoiser_weight=2.),
+    check(rank(model, data, walk_weight=0.2, denoiser_weight=2.),
           parts[0] + 2 * (parts[1] + parts[2]) + 0.2 * parts[3])
 
 
-def test_closed_form_is_that_of_the_edges(trained):
+def test_walk_is_that_of_the_edges(trained):
     model, data = trained
 
     def fresh(data):
-        model.kept_closed_form = None
-        return rank(model, data, closed_form_weight=1.)
+        model.kept_walk = None
+        return rank(model, data, walk_weight=1.)
 
-    first = rank(model, data, closed_form_weight=1.)
-    assert rank(model, data, closed_form_weight=1.).equal(first)
-    model.closed_form_reg = 5.
-    second = rank(model, data, closed_form_weight=1.)
+    first = rank(model, data, walk_weight=1.)
+    assert rank(model, data, walk_weight=1.).equal(first)
+    model.walk_hops = 2
+    second = rank(model, data, walk_weight=1.)
     assert not second.equal(first) and second.equal(fresh(data))
     other = copy.copy(data)
     store = other['user', 'interacts', 'item']
     store.edge_index = store.edge_index[:, ::2].contiguous()
-    third = rank(model, other, closed_form_weight=1.)
+    third = rank(model, other, walk_weight=1.)
     assert not third.equal(second) and third.equal(fresh(other))
     assert set(data['item'].keys()) == set(small_data()[0]['item'].keys())
 
 
-def test_closed_form_of_a_large_catalogue(trained, monkeypatch):
-    monkeypatch.setattr(diffmm_ranking, 'MAX_CLOSED_FORM', I - 1)
+def test_walk_over_a_large_catalogue(trained, monkeypatch):
+    monkeypatch.setattr(diffmm_ranking, 'MAX_WALK_ITEMS', I - 1)
     with pytest.raises(ConfigError, match='for at most 39 items'):
-        rank(*trained, closed_form_weight=1.)
+        rank(*trained, walk_weight=1.)
 
 
 def test_runs_rank_the_same(tmp_path):
     data = small_data()
-    model = small_model(data, denoiser_weight=1., closed_form_weight=0.2)
+    model = small_model(data, denoiser_weight=1., walk_weight=0.2)
     run = small_fit(data, model, out=str(tmp_path / 'run'))
     loaded = load(str(tmp_path / 'run'))
     assert loaded.evaluate() == run.evaluate()
