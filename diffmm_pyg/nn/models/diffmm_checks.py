@@ -7,6 +7,9 @@ from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 if TYPE_CHECKING:
     from diffmm_pyg.nn.models.diffmm import DiffMM
 
+# The matrix of items times items would take more than 6.4 GB:
+MAX_WALK_ITEMS = 40_000
+
 
 def check_values(model: 'DiffMM') -> None:
     r"""Checks the values that the hyper-parameters of
@@ -34,6 +37,10 @@ def check_values(model: 'DiffMM') -> None:
     for name in ['adj_weight', 'residual_weight', 'ssl_weight', 'reg_weight',
                  'denoiser_weight', 'walk_weight']:
         check_range(name, getattr(model, name), 0)
+    if model.walk_weight > 0 and model.num_items > MAX_WALK_ITEMS:
+        raise ValueError(f"'walk_weight' needs a matrix of items times items, "
+                         f"for at most {MAX_WALK_ITEMS} items (got "
+                         f"{model.num_items}); set it to 0")
     check_k(model.k, model.num_items)
     modalities, num_items = list(model.in_channels), model.num_items
     diffusion = model.diffusion

@@ -3,7 +3,6 @@ from typing import TYPE_CHECKING, List, NamedTuple
 from torch import Tensor
 
 from diffmm_pyg.data import modality_features, modality_masks
-from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn.models.random_walk import walk_weights
 from diffmm_pyg.nn.models.score_fusion import (
     Embeddings,
@@ -18,10 +17,6 @@ from torch_geometric.data import HeteroData
 
 if TYPE_CHECKING:
     from diffmm_pyg.nn.models.diffmm import DiffMM
-
-# The matrix of items times items takes 6.4 GB for more:
-MAX_WALK_ITEMS = 40_000
-
 
 class WalkScores(NamedTuple):
     r"""What the scores of random walks were computed from, and their
@@ -68,14 +63,7 @@ def walk_embeddings(model: 'DiffMM', edge_index: Tensor,
     r"""Returns the embeddings whose inner products are the scores of
     :class:`~diffmm_pyg.nn.models.RandomWalk`. They only depend on the
     training edges, and the model keeps those of the last ones.
-
-    Raises:
-        ConfigError: If their items times items do not fit into memory.
     """
-    if rows.num_cols > MAX_WALK_ITEMS:
-        raise ConfigError(f"'walk_weight' needs a matrix of items times "
-                          f"items, for at most {MAX_WALK_ITEMS} items (got "
-                          f"{rows.num_cols}); set it to 0")
     version = 0 if edge_index.is_inference() else edge_index._version
     kept = model.kept_walk
     if (kept is None or kept.edge_index is not edge_index

@@ -5,8 +5,7 @@ import torch
 from oracle import assert_close, dense_users
 from small import small_data, small_fit, small_model
 
-from diffmm_pyg.errors import ConfigError
-from diffmm_pyg.nn.models import diffmm_ranking
+from diffmm_pyg.nn.models import diffmm_checks
 from diffmm_pyg.nn.models.diffmm_ranking import diffmm_embeddings
 from diffmm_pyg.runs import load
 from diffmm_pyg.utils import SparseRows
@@ -79,10 +78,11 @@ def test_walk_is_that_of_the_edges(trained):
     assert set(data['item'].keys()) == set(small_data()[0]['item'].keys())
 
 
-def test_walk_over_a_large_catalogue(trained, monkeypatch):
-    monkeypatch.setattr(diffmm_ranking, 'MAX_WALK_ITEMS', I - 1)
-    with pytest.raises(ConfigError, match='for at most 39 items'):
-        rank(*trained, walk_weight=1.)
+def test_walk_over_a_large_catalogue(monkeypatch):
+    monkeypatch.setattr(diffmm_checks, 'MAX_WALK_ITEMS', I - 1)
+    small_model(small_data(), walk_weight=0.)
+    with pytest.raises(ValueError, match='for at most 39 items'):
+        small_model(small_data(), walk_weight=1.)
 
 
 def test_runs_rank_the_same(tmp_path):
