@@ -4,7 +4,7 @@ from typing import Any, Dict, Literal, Optional, Sequence
 import torch
 from tqdm import tqdm
 
-from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.errors import ConfigError, RunError
 from diffmm_pyg.nn.models import Recommender
 from diffmm_pyg.runs import Run, check_out, describe_training, to_run
 from diffmm_pyg.training.device import deterministic_algorithms, find_device
@@ -14,7 +14,7 @@ from diffmm_pyg.training.state import TrainingState
 from diffmm_pyg.training.trainer import Trainer
 from diffmm_pyg.utils.checks import check_choice
 from diffmm_pyg.utils.interrupt import Interrupted, Signals, uninterrupted
-from diffmm_pyg.utils.processes import Processes
+from diffmm_pyg.utils.processes import LostProcessError, Processes
 from torch_geometric.data import HeteroData
 
 
@@ -113,8 +113,8 @@ def fit(
         ConfigError: If an argument has no usable value, or is not that of the
             training to go on with.
         DataError: If :obj:`data` does not hold what it must hold.
-        RunError: If :obj:`out` cannot be used, memory runs out, or the loss is
-            not finite.
+        RunError: If :obj:`out` cannot be used, memory runs out, the loss is
+            not finite, or another process has ended.
     """
     config = dict(epochs=epochs, batch_size=batch_size, lr=lr,
                   patience=patience, top_k=top_k, seed=seed,
@@ -162,6 +162,8 @@ def fit(
                     processes.wait()  # One that has ended would end others.
                     state.restore_best()
                 raise Interrupted(e.signum, keeper.advice()) from None
+            except LostProcessError as e:
+                raise RunError(f'{e}; {keeper.advice()}') from e
         with uninterrupted():
             run = _finish(state, splits, description, keeper)
             processes.wait()  # Until the run is written.

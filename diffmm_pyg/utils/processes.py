@@ -11,6 +11,10 @@ from torch import Tensor
 from diffmm_pyg.errors import RunError
 
 
+class LostProcessError(RunError):
+    r"""Another process of the training has ended."""
+
+
 class Processes(NamedTuple):
     r"""The processes that train a model together. All of them hold the whole
     model and graph and do the same, by the same draws; only of work that takes
@@ -131,7 +135,5 @@ def _lost_processes_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as e:  # What it says depends on what connects them.
-        raise RunError("Another process of this training has ended or cannot "
-                       "be reached; mend what it complained about, then go on "
-                       "by '--resume' (resume=True), with any number of "
-                       "processes, or train again") from e
+        raise LostProcessError("Another process of this training has ended "
+                               "(its own message, if any, tells why)") from e
