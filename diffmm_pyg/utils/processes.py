@@ -34,7 +34,8 @@ class Processes(NamedTuple):
         r"""Returns those that :obj:`torchrun` started."""
         if 'LOCAL_RANK' not in os.environ:
             return cls()
-        return cls(int(os.environ['RANK']), int(os.environ['WORLD_SIZE']))
+        return cls(int(os.environ.get('RANK', 0)),
+                   int(os.environ.get('WORLD_SIZE', 1)))
 
     @property
     def is_first(self) -> bool:
