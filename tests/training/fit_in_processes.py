@@ -1,5 +1,5 @@
 r"""Trains small models in the processes that :obj:`torchrun` started, for
-:obj:`test_several_processes.py`, which trains the same ones in a single process.
+:obj:`test_several_processes.py`, which trains the same ones in one process.
 """
 import copy
 import json
