@@ -30,7 +30,7 @@ def torchrun(*args, **kwargs):
     return subprocess.run(
         [sys.executable, '-m', 'torch.distributed.run', '--standalone',
          '--nproc-per-node', '2', *map(str, args)], env=env, text=True,
-        capture_output=True, timeout=300, **kwargs)
+        capture_output=True, timeout=1200, **kwargs)
 
 
 class Launch(NamedTuple):
