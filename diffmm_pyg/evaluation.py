@@ -6,6 +6,7 @@ from torch import Tensor
 
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.utils import SparseRows, UserEmbedding, inner_product_topk
+from diffmm_pyg.utils.processes import current_processes
 from torch_geometric.metrics import (
     LinkPredMetricCollection,
     LinkPredNDCG,
@@ -36,7 +37,8 @@ def evaluate(
 ) -> Dict[str, float]:
     r"""Ranks all items for every user and computes recall, NDCG and precision
     by the metrics of :obj:`torch_geometric.metrics`, as means over the users
-    with at least one positive.
+    with at least one positive. Processes that share their work rank for each
+    user once, and all get the same metrics.
 
     Args:
         user_emb (torch.Tensor or RowEmbedding): The embeddings
@@ -63,18 +65,23 @@ def evaluate(
         f'{name}@{n}': metric(n)
         for n in k for name, metric in METRICS.items()
     }).to(user_emb.device)
+    for metric in metrics.values():  # A class of 'torchmetrics', if installed:
+        metric.sync_on_compute = False  # All processes see all users.
 
+    processes = current_processes()
     num_items = item_emb.size(0)
     user, perm = edge_label_index[0].sort(stable=True)
     item = edge_label_index[1][perm]
     users, row = user.unique_consecutive(return_inverse=True)
     for start in range(0, users.numel(), block_size):
         block = users[start:start + block_size]
+        own = processes.narrow(block)
         score, index = inner_product_topk(
-            user_emb[block], item_emb, min(max(k), num_items),
-            exclude=exclude.select(block))
+            user_emb[own], item_emb, min(max(k), num_items),
+            exclude=exclude.select(own))
         # What is excluded must not count as a hit.
         index = index.masked_fill(score == float('-inf'), num_items)
+        index = processes.concat(index)
         mask = (row >= start) & (row < start + block.numel())
         metrics.update(index, torch.stack([row[mask] - start, item[mask]]))
     return {name: float(value) for name, value in metrics.compute().items()}

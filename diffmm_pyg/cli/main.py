@@ -14,6 +14,7 @@ from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset, presets
 from diffmm_pyg.training import fit
+from diffmm_pyg.utils.processes import Processes
 
 logger = logging.getLogger('diffmm_pyg')
 
@@ -32,16 +33,23 @@ def main(argv: Optional[List[str]] = None) -> int:
     # Where there is no progress bar to be seen, there are lines to be read.
     handler = logging.StreamHandler(sys.stderr)
     level = logging.WARNING if sys.stderr.isatty() else logging.INFO
+    processes = Processes.launched()
+    if not processes.is_first:
+        level = logging.ERROR
     old_level = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            if not processes.is_first:
+                warnings.simplefilter('ignore')
             args.command(args)
     except KeyboardInterrupt as e:
-        signum = getattr(e, 'signum', signal.SIGINT)
-        return _fail(str(e) or 'interrupted', args, 128 + signum)
+        code = 128 + getattr(e, 'signum', signal.SIGINT)
+        if not processes.is_first:  # All stop together.
+            return code
+        return _fail(str(e) or 'interrupted', args, code)
     except Exception as e:  # Whatever it is, it is told in one line.
         message = str(e).strip().split('\n')[0]
         return _fail(message or type(e).__name__, args, 1)
@@ -117,7 +125,9 @@ def _parser() -> argparse.ArgumentParser:
 def _fail(message: str, args: argparse.Namespace, code: int) -> int:
     if args.debug:
         traceback.print_exc()
-    sys.stderr.write(f'error: {message}\n')
+    rank, size = Processes.launched()
+    where = f' in process {rank + 1} of {size}' if size > 1 else ''
+    sys.stderr.write(f'error{where}: {message}\n')
     return code
 
 

@@ -3,7 +3,7 @@ import os
 import shlex
 import sys
 import time
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from diffmm_pyg.build import build_model
 from diffmm_pyg.cli.data import EMBEDDED, load_data
@@ -15,7 +15,9 @@ from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset
 from diffmm_pyg.runs import Run, check_out, recorded_model
 from diffmm_pyg.training import Checkpoints, check_config, fit
+from diffmm_pyg.training.device import find_device
 from diffmm_pyg.utils.hyper_parameters import hyper_parameters
+from diffmm_pyg.utils.processes import Processes
 from torch_geometric import seed_everything
 
 PRESET = 'strict'
@@ -24,8 +26,9 @@ PRESET = 'strict'
 def train(args: argparse.Namespace) -> None:
     r"""Trains a model, or goes on with a training, and writes a run."""
     run = _begin(args) if args.run is None else _go_on(args)
-    print_metrics(run.metrics)
-    sys.stderr.write(f"The run is in '{run.folder}'\n")
+    if Processes.launched().is_first:
+        print_metrics(run.metrics)
+        sys.stderr.write(f"The run is in '{run.folder}'\n")
 
 
 def _begin(args: argparse.Namespace) -> Run:
@@ -48,7 +51,7 @@ def _begin(args: argparse.Namespace) -> Run:
         training['out'] = os.path.join('runs', f'{base}-{preset}-{now}')
     check_out(training['out'], training.get('overwrite', False))
 
-    data = _load_data(origin)
+    data = _load_data(origin, training.get('device'))
     seed_everything(training.get('seed', 0))
     model = build_model(
         data[0], preset, name, given_hyper_parameters(args, DiffMM),
@@ -72,13 +75,16 @@ def _go_on(args: argparse.Namespace) -> Run:
     if 'data' not in {**origin, **given}:
         raise ConfigError(f"'{args.run}' began in Python; name its "
                           f"'--data', or go on by 'fit(..., resume=True)'")
-    training = {'device': origin['device'], **config['training'],
+    device = origin['device']
+    if Processes.launched().size > 1:  # Each takes a device of that kind.
+        device = device.split(':')[0]
+    training = {'device': device, **config['training'],
                 **given_hyper_parameters(args, fit)}
     if training.pop('out', args.run) != args.run:
         raise ConfigError(f"'--resume' goes on in its folder "
                           f"'{args.run}'; leave '--out' away")
     check_config(training)
-    data = _load_data({**origin, **given})
+    data = _load_data({**origin, **given}, training['device'])
     config['model'].update(given_hyper_parameters(args, DiffMM))
     config.setdefault('diffusion', {}).update(
         given_hyper_parameters(args, GraphDiffusion, 'diffusion_'))
@@ -86,6 +92,16 @@ def _go_on(args: argparse.Namespace) -> Run:
                resume=True, origin=origin)
 
 
-def _load_data(origin: Dict[str, Any]) -> Any:
-    return load_data(origin['data'], origin.get('root'), origin.get('source'),
+def _load_data(origin: Dict[str, Any], device: Optional[str]) -> Any:
+    r"""Loads the dataset. One process of each machine writes its files, before
+    the others read them.
+    """
+    is_first = find_device(device)[0].is_local_main_process
+    processes = Processes.launched()
+    if not is_first:
+        processes.wait()
+    data = load_data(origin['data'], origin.get('root'), origin.get('source'),
                      origin.get('modalities'))
+    if is_first:
+        processes.wait()
+    return data

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.data import check_edges
+from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
@@ -138,7 +139,8 @@ class GraphDiffusion(torch.nn.Module):
         mask: Optional[Tensor] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the training loss of a batch of rows, summed over
-        modalities, which share timesteps, noise and dropout.
+        modalities, which share timesteps, noise and dropout. Processes that
+        share their work take each row once.
 
         Args:
             rows (SparseRows): The clean rows, :math:`(N, |\mathcal{I}|)`.
@@ -168,6 +170,8 @@ class GraphDiffusion(torch.nn.Module):
         generator = keyed_generator(*seed, device=process.betas.device)
         if timestep is None:
             timestep = process.sample_timesteps(rows.num_rows, generator)
+        share = BatchShare.of(rows)
+        rows, timestep = share.rows, share.of_rows(timestep)
 
         x = NoisyRows(
             rows=rows,
@@ -175,8 +179,10 @@ class GraphDiffusion(torch.nn.Module):
             std=process.sqrt_one_minus_alphas_cumprod[timestep],
             dropout=denoiser.dropout if self.training else 0.,
             seed=seed,
-            noise=noise,
-            mask=mask if self.training else None,
+            noise=None if noise is None else share.of_rows(noise),
+            mask=(None if mask is None or not self.training else
+                  share.of_rows(mask)),
+            share=share,
         )
         items, weight = None, denoiser.weight_in.flatten(1)
         if self.num_sampled_items is None:
@@ -196,7 +202,8 @@ class GraphDiffusion(torch.nn.Module):
                 self.modalities, denoiser.bias_out.new_zeros(rows.num_cols, 1))
         args = (*msi_matrices(self.modalities, rows, features, item_embedding,
                               masks),
-                process.loss_weights[timestep], self.msi_weight)
+                share.factor * process.loss_weights[timestep],
+                share.factor * self.msi_weight)
         if items is None:
             return OBJECTIVES[self.likelihood](denoiser, hidden, rows, *args)
         objective = SAMPLED_OBJECTIVES[self.likelihood]
@@ -216,6 +223,8 @@ class GraphDiffusion(torch.nn.Module):
         r"""Denoises :obj:`rows` and returns, for every modality, the edges to
         the :obj:`k` items of every row with the largest denoised values,
         exactly: a search of rows times items times hidden channels, in blocks.
+        Processes that share their work search for each row once, and all get
+        all edges.
 
         Args:
             rows (SparseRows): The rows to start from.

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.utils.precision import to_matmul_dtype
 from diffmm_pyg.utils.random import (
     dropout_mask,
@@ -34,6 +35,8 @@ class NoisyRows(NamedTuple):
             place of draws.
         mask (torch.Tensor, optional): The entries :obj:`[N, num_cols]` that
             dropout keeps, in place of draws.
+        share (BatchShare, optional): Where the rows are in the batch that is
+            drawn for; all of it if not given.
     """
     rows: SparseRows
     signal: Tensor
@@ -42,10 +45,16 @@ class NoisyRows(NamedTuple):
     seed: Tuple[int, ...] = (0, )
     noise: Optional[Tensor] = None
     mask: Optional[Tensor] = None
+    share: Optional[BatchShare] = None
+
+    @property
+    def num_drawn(self) -> int:
+        return (self.rows if self.share is None else
+                self.share.batch).num_rows
 
     @property
     def block_size(self) -> int:
-        return max(1, MAX_BLOCK_NUMEL // max(1, self.rows.num_rows))
+        return max(1, MAX_BLOCK_NUMEL // max(1, self.num_drawn))
 
     @property
     def keep_prob(self) -> float:
@@ -58,14 +67,14 @@ class NoisyRows(NamedTuple):
         yet rescaled, and the squared norm of every row of the block before
         dropout.
         """
-        size = (self.rows.num_rows, end - start)
+        size = (self.num_drawn, end - start)
         device = self.signal.device
         generator = keyed_generator(*self.seed, start, device=device)
         if self.noise is not None:
             x = self.noise[:, start:end] * self.std.view(-1, 1)
         else:
-            x = torch.randn(size, generator=generator, device=device,
-                            dtype=self.signal.dtype)
+            x = self._own(torch.randn(size, generator=generator, device=device,
+                                      dtype=self.signal.dtype))
             x.mul_(self.std.view(-1, 1))
 
         row, col = self.rows.edge_index
@@ -78,8 +87,11 @@ class NoisyRows(NamedTuple):
         if self.mask is not None:
             x = x * self.mask[:, start:end]
         elif self.dropout > 0:
-            x.mul_(dropout_mask(*size, self.dropout, generator))
+            x.mul_(self._own(dropout_mask(*size, self.dropout, generator)))
         return x, sq_norm
+
+    def _own(self, draws: Tensor) -> Tensor:
+        return draws if self.share is None else self.share.of_rows(draws)
 
 
 class _NoisyMatmul(torch.autograd.Function):

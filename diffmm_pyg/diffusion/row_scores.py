@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.diffusion.reverse import HiddenReverse
+from diffmm_pyg.utils.processes import SINGLE, current_processes
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from diffmm_pyg.utils.topk import (
     MAX_BLOCK_NUMEL,
@@ -46,8 +47,13 @@ class RowScores:
         weights, or ones if there is no :obj:`scale`, per modality.
         """
         ones = torch.ones_like(self.reverse.process.betas[:1])
+        processes = current_processes()
+        if self.noise_step is not None or torch.is_grad_enabled():
+            processes = SINGLE  # Blocks draw, and gradients do not travel.
+        first, last = processes.share(rows.num_rows)
 
         def block(start: int, end: int) -> List[Tuple[Tensor, Tensor]]:
+            start, end = first + start, first + end
             part = self(rows.narrow(start, end), start)
             edges = []
             for m in range(part.hidden.size(1)):
@@ -60,9 +66,9 @@ class RowScores:
                 edges.append((torch.stack([row + start, col]), weight))
             return edges
 
-        blocks = map_blocks(block, rows.num_rows, block_size)
-        return [(torch.cat([x[0] for x in edges], dim=1),
-                 torch.cat([x[1] for x in edges]))
+        blocks = map_blocks(block, last - first, block_size)
+        return [(processes.concat(torch.cat([x[0] for x in edges], dim=1), 1),
+                 processes.concat(torch.cat([x[1] for x in edges])))
                 for edges in zip(*blocks, strict=True)]
 
     def embeddings(self, rows: SparseRows,

@@ -102,4 +102,6 @@ def _keep(x: NoisyRows, row: Tensor, col: Tensor, num_sampled: int) -> Tensor:
         return x.mask[row, col]
     # The key of the block of noise that would be next:
     generator = keyed_generator(*x.seed, num_sampled, device=row.device)
-    return dropout_mask(1, row.numel(), x.dropout, generator).view(-1)
+    num_ones = (row if x.share is None else x.share.batch.col).numel()
+    keep = dropout_mask(1, num_ones, x.dropout, generator).view(-1)
+    return keep if x.share is None else x.share.of_ones(keep)

@@ -4,7 +4,7 @@ from typing import Any, Dict, Literal, Optional, Sequence
 import torch
 from tqdm import tqdm
 
-from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.errors import ConfigError, RunError
 from diffmm_pyg.nn.models import Recommender
 from diffmm_pyg.runs import Run, check_out, describe_training, to_run
 from diffmm_pyg.training.device import deterministic_algorithms, find_device
@@ -14,6 +14,7 @@ from diffmm_pyg.training.state import TrainingState
 from diffmm_pyg.training.trainer import Trainer
 from diffmm_pyg.utils.checks import check_choice
 from diffmm_pyg.utils.interrupt import Interrupted, Signals, uninterrupted
+from diffmm_pyg.utils.processes import LostProcessError, Processes
 from torch_geometric.data import HeteroData
 
 
@@ -46,6 +47,12 @@ def fit(
     :obj:`out` and the model of the best epoch so far, by
     :obj:`Interrupted`, a :class:`KeyboardInterrupt`.
 
+    Where :obj:`torchrun` has started several processes that all call this
+    function, they share the work of every batch, of generation and of
+    evaluation, and all return the run; the first one alone writes and shows
+    progress. Nothing is drawn by their number: up to rounding, the run is that
+    of a single process, and a training may go on with another number.
+
     Args:
         model (Recommender): The model to train.
         data (Sequence[HeteroData]): The training, validation and, optionally,
@@ -63,7 +70,8 @@ def fit(
         seed (int, optional): The seed of all random draws (from Python, but
             for those of the initial parameters). (default: :obj:`0`)
         device (str, optional): The device to train on; by default a GPU if
-            there is one. (default: :obj:`None`)
+            there is one, of which each of several processes takes one.
+            (default: :obj:`None`)
         precision (str, optional): Whether matrix products run in single
             precision (:obj:`"fp32"`) or in mixed precision
             (:obj:`"bf16"`). (default: :obj:`"fp32"`)
@@ -105,8 +113,8 @@ def fit(
         ConfigError: If an argument has no usable value, or is not that of the
             training to go on with.
         DataError: If :obj:`data` does not hold what it must hold.
-        RunError: If :obj:`out` cannot be used, memory runs out, or the loss is
-            not finite.
+        RunError: If :obj:`out` cannot be used, memory runs out, the loss is
+            not finite, or another process has ended.
     """
     config = dict(epochs=epochs, batch_size=batch_size, lr=lr,
                   patience=patience, top_k=top_k, seed=seed,
@@ -121,7 +129,9 @@ def fit(
         raise ConfigError("To go on with a training, 'out' must name its "
                           "folder")
     splits = Splits(data, protocol, top_k, watch_test)
+    processes = Processes.launched()
     accelerator, place = find_device(device)
+    processes.wait()  # Until all have looked at the folder.
     model, splits = model.to(place), splits.to(place)
     description = describe_training(model, splits.train, splits.labels, config,
                                     origin or {})
@@ -132,22 +142,32 @@ def fit(
     ]
     limits = (epochs if len(state.phases) > 0 else 1,
               patience if protocol == 'strict' else math.inf)
-    with Keeper(state, description, out, checkpoint_minutes) as keeper:
+    with (processes.sharing(),
+          Keeper(state, description, out, checkpoint_minutes,
+                 processes) as keeper):
         keeper.begin(resume)
-        with (deterministic_algorithms(deterministic), Signals() as signals,
-              _progress_bar(limits[0], state.epoch, progress) as bar):
+        with (deterministic_algorithms(deterministic),
+              Signals(processes) as signals,
+              _progress_bar(limits[0], state.epoch,
+                            progress and processes.is_first) as bar):
             trainer = Trainer(state, splits, accelerator, seed, batch_size,
-                              precision, on_nan, signals, keeper, bar)
+                              precision, on_nan, signals, keeper, processes,
+                              bar)
             try:
                 while not state.is_done(*limits):
                     trainer.run_epoch()
             except Interrupted as e:
                 with uninterrupted():
                     keeper.keep()
+                    processes.wait()  # One that has ended would end others.
                     state.restore_best()
                 raise Interrupted(e.signum, keeper.advice()) from None
+            except LostProcessError as e:
+                raise RunError(f'{e}; {keeper.advice()}') from e
         with uninterrupted():
-            return _finish(state, splits, description, keeper)
+            run = _finish(state, splits, description, keeper)
+            processes.wait()  # Until the run is written.
+            return run
 
 
 def check_config(config: Dict[str, Any]) -> None:

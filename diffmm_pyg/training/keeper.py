@@ -1,31 +1,41 @@
 import logging
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Union
+
+import torch
 
 from diffmm_pyg.errors import RunError
 from diffmm_pyg.runs import Run, save_run
 from diffmm_pyg.training.checkpoint import Checkpoint, Checkpoints
 from diffmm_pyg.training.resume import check_same_training
-from diffmm_pyg.training.state import TrainingState
+from diffmm_pyg.training.state import Tensors, TrainingState
+from diffmm_pyg.utils.processes import Processes
 
 logger = logging.getLogger(__name__)
 
 
 class Keeper:
-    r"""Keeps the state of a training in checkpoints, if it has a folder.
+    r"""Keeps the state of a training in checkpoints, if it has a folder. The
+    first one of several processes does.
 
     Args:
         state (TrainingState): The state.
         config (Dict): What the training is made from.
         folder (str, optional): The folder of the run.
         minutes (float): The time between checkpoints within an epoch.
+        processes (Processes): The processes that train.
     """
     def __init__(self, state: TrainingState, config: Dict[str, Any],
-                 folder: Optional[str], minutes: float):
+                 folder: Optional[str], minutes: float,
+                 processes: Processes):
         self.state = state
         self.config = config
+        self.folder = folder
         self.minutes = minutes
-        self.checkpoints = None if folder is None else Checkpoints(folder)
+        self.processes = processes
+        self.checkpoints: Optional[Checkpoints] = None
+        if folder is not None and processes.is_first:
+            self.checkpoints = Checkpoints(folder)
         # Whether the run was written, and nothing has changed since:
         self.is_finished = False
         self._is_new = False
@@ -45,27 +55,33 @@ class Keeper:
 
     def begin(self, resume: bool) -> None:
         r"""Sets the state to that of the last checkpoint if the training is
-        to go on and there is one; otherwise, writes the first checkpoint.
+        to go on and there is one; otherwise, writes the first checkpoint. All
+        processes begin with the state of the first one.
 
         Raises:
             ConfigError: If data, model or options have changed meanwhile.
             RunError: If checkpoints are damaged, or cannot be written.
         """
-        if self.checkpoints is None:
-            return
-        last = self.checkpoints.load() if resume else None
+        if self.checkpoints is not None:
+            self._begin(self.checkpoints, resume)
+        if self.processes.size > 1:
+            values, tensors = self.processes.from_first(
+                (self.state.values(), _to(self.state.tensors(), 'cpu')))
+            self.state.restore(values, _to(tensors, self.state.device))
+
+    def _begin(self, checkpoints: Checkpoints, resume: bool) -> None:
+        last = checkpoints.load() if resume else None
         if last is None:
-            self.checkpoints.clear()
+            checkpoints.clear()
             self._is_new = True
             self.keep()
             return
         check_same_training(last.values['config'], self.config)
-        device = self.state.device
-        self.state.restore(last.values['state'], {
-            name: x.to(device) for name, x in last.tensors.items()})
+        self.state.restore(last.values['state'],
+                           _to(last.tensors, self.state.device))
         self.is_finished = last.values.get('finished', False)
         logger.info("Goes on in epoch %d from '%s'", self.state.epoch + 1,
-                    self.checkpoints.path)
+                    checkpoints.path)
 
     def keep_if_due(self) -> None:
         r"""Writes a checkpoint if the last one is old."""
@@ -117,6 +133,12 @@ class Keeper:
 
     def advice(self) -> str:
         r"""Returns how the training can go on."""
-        if self.checkpoints is None:
-            return 'train again'
-        return self.checkpoints.advice()
+        if self.checkpoints is not None:
+            return self.checkpoints.advice()
+        if self.folder is not None:
+            return f"go on by '--resume {self.folder}'"
+        return 'train again'
+
+
+def _to(tensors: Tensors, device: Union[str, torch.device]) -> Tensors:
+    return {name: x.to(device) for name, x in tensors.items()}

@@ -1,6 +1,6 @@
 import logging
 import time
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from diffmm_pyg.training.splits import Splits
 from diffmm_pyg.training.state import TrainingState
 from diffmm_pyg.utils import RowEmbedding, UserEmbedding, keyed_generator
 from diffmm_pyg.utils.interrupt import Signals
+from diffmm_pyg.utils.processes import Processes
 from diffmm_pyg.utils.topk import is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -33,11 +34,13 @@ class Trainer:
             finite.
         signals (Signals): What may interrupt, but not within a step.
         keeper (Keeper): What keeps the state.
+        processes (Processes): The processes that train.
         progress (tqdm): The progress bar.
     """
     def __init__(self, state: TrainingState, splits: Splits, accelerator: Any,
                  seed: int, batch_size: int, precision: str, on_nan: str,
-                 signals: Signals, keeper: Keeper, progress: tqdm):
+                 signals: Signals, keeper: Keeper, processes: Processes,
+                 progress: tqdm):
         self.state = state
         self.splits = splits
         self.accelerator = accelerator
@@ -48,6 +51,7 @@ class Trainer:
         self.on_nan = on_nan
         self.signals = signals
         self.keeper = keeper
+        self.processes = processes
         self.progress = progress
 
     def run_epoch(self) -> None:
@@ -93,6 +97,8 @@ class Trainer:
         try:
             with autocast(self.device, self.precision):
                 losses = phase.loss(index, self.batch_size, key)
+            self.accelerator.backward(losses['loss'])
+            losses = self._average(losses, phase)
             if self._is_usable(losses['loss'], phase):
                 optimizer.step()
                 self.state.losses.add(key[-1], losses)
@@ -107,19 +113,23 @@ class Trainer:
                            f"again, or {self.keeper.advice()}") from e
         optimizer.zero_grad()  # Gradients are not to outlive their phase.
 
+    def _average(self, losses: Dict[str, Tensor],
+                 phase: Phase) -> Dict[str, Tensor]:
+        r"""Makes losses and gradients the means of those of all processes."""
+        if self.processes.size == 1:
+            return losses
+        values = torch.stack([value.detach() for value in losses.values()])
+        self.processes.average_([values, *_gradients(phase)])
+        return dict(zip(losses, values, strict=True))
+
     def _is_usable(self, loss: Tensor, phase: Phase) -> bool:
-        r"""Computes the gradients and, where it may be skipped, whether the
-        batch is finite. Only the latter waits for the device.
+        r"""Whether a batch that may be skipped is finite, for which the host
+        waits for the device.
         """
         if self.on_nan != 'skip':
-            self.accelerator.backward(loss)
             return True
-        if not torch.isfinite(loss):
-            return False
-        self.accelerator.backward(loss)
-        norm = torch.nn.utils.get_total_norm(
-            [p.grad for p in phase.parameters if p.grad is not None])
-        return bool(torch.isfinite(norm))
+        norm = torch.nn.utils.get_total_norm(_gradients(phase))
+        return bool(torch.isfinite(loss) & torch.isfinite(norm))
 
     def _end_phase(self, phase: Phase, num_batches: int) -> None:
         losses = self.state.losses
@@ -149,6 +159,8 @@ class Trainer:
         return user_emb, item_emb.float()
 
     def _report(self, row: Dict[str, float]) -> None:
+        if not self.processes.is_first:
+            return
         shown = {name: value for name, value in row.items()
                  if name.endswith('/loss')
                  or name == self.state.best.metric}
@@ -157,3 +169,7 @@ class Trainer:
         self.progress.update()
         logger.info('epoch %d: %s', row['epoch'], ', '.join(
             f'{name} {value:.4f}' for name, value in shown.items()))
+
+
+def _gradients(phase: Phase) -> List[Tensor]:
+    return [p.grad for p in phase.parameters if p.grad is not None]

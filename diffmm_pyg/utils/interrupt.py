@@ -1,7 +1,9 @@
 import signal
 import threading
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator
+
+from diffmm_pyg.utils.processes import SINGLE, Processes
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -24,11 +26,19 @@ class Signals:
     r"""While it is entered, Ctrl-C and SIGTERM raise :class:`Interrupted`: at
     once, or, where work must not be left half done, at the end of
     :meth:`held`. Signals that the process ignores stay ignored.
+
+    If there are several processes, none of them stops on its own: at the end
+    of :meth:`held`, all of them raise what one of them has received.
+
+    Args:
+        processes (Processes, optional): The processes; this one only if not
+            given.
     """
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes = SINGLE) -> None:
+        self.processes = processes
         self._old: Dict[int, Any] = {}
         self._is_held = False
-        self._received: Optional[int] = None
+        self._received = 0
 
     def __enter__(self) -> 'Signals':
         self._old = _set_handlers(self._receive)
@@ -45,12 +55,15 @@ class Signals:
             yield
         finally:
             self._is_held = was_held
-        if self._received is not None and not was_held:
-            signum, self._received = self._received, None
+        if was_held:
+            return
+        signum = self.processes.max(self._received)
+        self._received = 0
+        if signum > 0:
             raise Interrupted(signum)
 
     def _receive(self, signum: int, _: Any) -> None:
-        if not self._is_held:
+        if not self._is_held and self.processes.size == 1:
             raise Interrupted(signum)
         self._received = signum
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffmm_pyg.utils.precision import sum_rows, to_matmul_dtype
+from diffmm_pyg.utils.processes import current_processes
 
 # The largest number of products that are in memory at a time; small enough
 # for the caches of a CPU, where most of the time goes into memory traffic:
@@ -113,7 +114,8 @@ def weighted_logsumexp(
         \sum_i w_i \log \sum_j \exp ( s \cdot x_i^{\top} y_j + b_j )
 
     one block of rows at a time: memory does not grow with the product of
-    their numbers. Gradients flow into :obj:`x` and :obj:`other`.
+    their numbers. Gradients flow into :obj:`x` and :obj:`other`. Processes
+    that share their work take each :math:`i` once.
 
     Args:
         x (torch.Tensor): The vectors :math:`x_i`, of shape :obj:`[N, F]`.
@@ -128,4 +130,7 @@ def weighted_logsumexp(
             that is known; saves a search for the maximum if it is small.
             (default: :obj:`None`)
     """
-    return _WeightedLogSumExp.apply(x, other, weight, scale, bias, bound)
+    processes = current_processes()
+    x, weight = processes.narrow(x), processes.narrow(weight)
+    return processes.size * _WeightedLogSumExp.apply(x, other, weight, scale,
+                                                     bias, bound)

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from diffmm_pyg.utils.interrupt import Interrupted, Signals, uninterrupted
+from diffmm_pyg.utils.processes import Processes
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,29 @@ def test_uninterrupted():
             send(signal.SIGINT), send(signal.SIGTERM)
         with pytest.raises(Interrupted):
             send(signal.SIGTERM)
+
+
+class Others(Processes):
+    r"""Two processes, of which the other one has received a signal, or 0."""
+    signum = 0
+
+    def max(self, value):
+        return max(value, self.signum)
+
+
+def test_processes_stop_together():
+    others = Others(0, 2)
+    with Signals(others) as signals:
+        send(signal.SIGTERM)  # Not at once: the other one does not know.
+        with pytest.raises(Interrupted) as info, signals.held():
+            pass
+        assert info.value.signum == signal.SIGTERM
+        with signals.held():
+            pass
+        Others.signum = signal.SIGINT
+        with pytest.raises(Interrupted) as info, signals.held():
+            pass
+        assert info.value.signum == signal.SIGINT
 
 
 def test_in_a_thread():

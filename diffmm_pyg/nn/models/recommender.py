@@ -37,7 +37,8 @@ class Phase(NamedTuple):
         num_examples (int): The number of examples of an epoch.
         loss (Callable): Maps the indices of the examples of a batch, the
             nominal batch size and a key for random draws to a dictionary of
-            scalars, of which :obj:`loss` is minimized.
+            scalars, of which :obj:`loss` is minimized. Several processes all
+            call it for the whole batch and take the mean of what they get.
         begin (Callable, optional): Called with a key before the first batch
             of an epoch, and again where a training goes on within the phase:
             it may depend on nothing that the phase changes.
