@@ -9,11 +9,14 @@ from typing import IO, Optional
 
 from tqdm import tqdm
 
+from diffmm_pyg.datasets.raw import one_line
 from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.utils.atomic import atomic_path
 
 CHUNK = 1 << 20
 MAX_BYTES = 8 << 30
+# Others may take more memory than an archive has bytes:
+METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]
 
 
 def git_blob_id(path: str) -> str:
@@ -121,13 +124,14 @@ def unzip_file(zip_path: str, path: str, max_bytes: int = MAX_BYTES) -> None:
             if len(members) != 1:
                 raise DataError(f"'{zip_path}' does not hold one '{name}'; "
                                 f"fetch it again")
+            if members[0].compress_type not in METHODS:
+                raise ValueError('its method of compression is not known')
             with archive.open(members[0]) as src, atomic_path(path) as tmp:
                 with open(tmp, 'wb') as dst:
                     copy_stream(src, dst, max_bytes, members[0].file_size,
                                 f'{zip_path}/{name}')
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError,
-            ValueError) as e:
-        if isinstance(e, DataError):
-            raise
-        raise DataError(f"'{zip_path}' cannot be unpacked ({e}); fetch it "
-                        f"again") from e
+    except DataError:
+        raise
+    except Exception as e:  # The errors of damage have no common base.
+        raise DataError(f"'{zip_path}' cannot be unpacked ({one_line(e)}); "
+                        f"fetch it again") from e

@@ -2,8 +2,9 @@ import logging
 import time
 from typing import Any, Dict, Optional
 
-from diffmm_pyg.errors import RunError
+from diffmm_pyg.errors import DiffMMError, RunError
 from diffmm_pyg.runs import Run, save_run
+from diffmm_pyg.runs.save import reason
 from diffmm_pyg.training.checkpoint import Checkpoint, Checkpoints
 from diffmm_pyg.training.resume import check_same_training
 from diffmm_pyg.training.state import TrainingState
@@ -59,10 +60,17 @@ class Keeper:
             self._is_new = True
             self.keep()
             return
-        check_same_training(last.values['config'], self.config)
         device = self.state.device
-        self.state.restore(last.values['state'], {
-            name: x.to(device) for name, x in last.tensors.items()})
+        try:
+            check_same_training(last.values['config'], self.config)
+            self.state.restore(last.values['state'], {
+                name: x.to(device) for name, x in last.tensors.items()})
+        except DiffMMError:
+            raise
+        except Exception as e:  # Any, as checksums guard from damage only.
+            raise RunError(f"The checkpoint in '{self.checkpoints.path}' is "
+                           f"not that of this training ({reason(e)}); train "
+                           f"anew, with '--overwrite' (overwrite=True)") from e
         self.is_finished = last.values.get('finished', False)
         logger.info("Goes on in epoch %d from '%s'", self.state.epoch + 1,
                     self.checkpoints.path)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from diffmm_pyg.datasets.tables import read_csv, read_parquet, read_table
+from diffmm_pyg.datasets.parquet import read_parquet
+from diffmm_pyg.datasets.tables import read_csv, read_table
 from diffmm_pyg.errors import DataError, MissingExtraError
 
 NAMES = ['user', 'item']
