@@ -178,3 +178,22 @@ def test_unzip_file_damaged(tmp_path, change):
     with pytest.raises(DataError, match='x.zip'):
         unzip_file(str(tmp_path / 'x.zip'), str(tmp_path / 'x'))
     assert os.listdir(tmp_path) == ['x.zip']
+
+
+@pytest.mark.parametrize('method', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unzip_file_of_other_methods(tmp_path, method):
+    # What they unpack may take more memory than the archive has bytes.
+    with zipfile.ZipFile(tmp_path / 'x.zip', 'w', method) as archive:
+        archive.writestr('x', CONTENT)
+    with pytest.raises(DataError, match='method of compression is not known'):
+        unzip_file(str(tmp_path / 'x.zip'), str(tmp_path / 'x'))
+    assert os.listdir(tmp_path) == ['x.zip']
+
+
+def test_unzip_file_damaged_within(tmp_path):
+    make_zip(tmp_path / 'x.zip', x=CONTENT)
+    content = bytearray((tmp_path / 'x.zip').read_bytes())
+    content[31:33] = b'\xff\xff'  # The first bytes of what is compressed.
+    (tmp_path / 'x.zip').write_bytes(content)
+    with pytest.raises(DataError, match='cannot be unpacked'):
+        unzip_file(str(tmp_path / 'x.zip'), str(tmp_path / 'x'))

@@ -298,3 +298,30 @@ def test_read_npy_allocates_nothing_that_is_only_claimed(tmp_path, shape):
     (tmp_path / 'x.npy').write_bytes(content + bytes(64))
     with pytest.raises(DataError, match=r'x\.npy'):
         read_npy(str(tmp_path / 'x.npy'))
+
+
+@pytest.mark.parametrize('content', [
+    # Values without a size, of which there may be any number:
+    b'\x93NUMPY\x01\x00v\x00' + (
+        b"{'descr': '<U0', 'fortran_order': False, "
+        b"'shape': (1000000000000,), }").ljust(117) + b'\n',
+    # A header of 2 GiB, for which NumPy would make room:
+    b'\x93NUMPY\x02\x00' + struct.pack('<I', 2**31) + b'{}',
+    b'\x93NUMPY\x03\x00' + struct.pack('<I', 2**31) + b'{}',
+    b'\x93NUMPY\x01\x00\xff\xff{}',
+])
+def test_read_npy_of_false_sizes(tmp_path, content):
+    (tmp_path / 'x.npy').write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r'x\.npy'):
+            read_npy(str(tmp_path / 'x.npy'), 'iuU')
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_archive_of_arrays_is_no_array(tmp_path):
+    np.savez(tmp_path / 'x.npz', x=np.ones((3, 2)))
+    with pytest.raises(DataError, match=r'x\.npz.* no \.npy file'):
+        read_features(str(tmp_path / 'x.npz'))
