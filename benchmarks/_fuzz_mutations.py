@@ -104,7 +104,7 @@ def mutate_text(rng: random.Random, content: bytes) -> bytes:
     i = rng.randrange(len(parts))
     kind = rng.randrange(4)
     if kind == 0:
-        parts[i] = rng.choice(WORDS).encode('utf-8', 'surrogatepass')
+        parts[i:i + rng.randrange(2)] = [rng.choice(WORDS).encode()]
     elif kind == 1:
         parts[i] = str(rng.choice(NUMBERS)).encode()
     elif kind == 2:

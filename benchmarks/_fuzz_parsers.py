@@ -6,7 +6,9 @@ import json
 import pickle
 import shutil
 import tempfile
+import warnings
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
@@ -158,6 +160,7 @@ def read_folder(folder: Path) -> Dict[str, bytes]:
             for path in sorted(folder.rglob('*')) if path.is_file()}
 
 
+@lru_cache(maxsize=None)
 def trained(with_checkpoints: bool = False) -> List[Files]:
     r"""What trainings leave: of DiffMM, and of a model whose embeddings are
     the rows of the users.
@@ -238,8 +241,10 @@ def processed() -> Parser:
             (source / name).write_bytes(pickle.dumps(sp.coo_matrix(
                 np.eye(4, 3))))
         np.save(source / 'image_feat.npy', np.ones((3, 2)))
-        dataset = MultiModalRec(str(folder / 'root'), 'tiktok', str(source),
-                                modalities=['image'])
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # It is not the published one.
+            dataset = MultiModalRec(str(folder / 'root'), 'tiktok',
+                                    str(source), modalities=['image'])
         content = Path(dataset.processed_paths[0]).read_bytes()
     finally:
         shutil.rmtree(folder)

@@ -238,24 +238,26 @@ def _statm(field: int) -> int:
 def work(worker: Worker, seed: str, stop: int, deadline: float,
          out: Path) -> None:
     r"""Reads files up to number :obj:`stop`, from that on which
-    :obj:`out/state.json` names and which is brought up to date after every
+    :obj:`out/state.json` names and which is brought up to date before every
     one. Failures are added to :obj:`out/failures.jsonl`.
     """
     worker.start()
     with (out / 'state.json').open('r+') as f:
         number = json.load(f)['files']
         rng = random.Random(f'{seed}-{number}')
-        while number < stop and time.monotonic() < deadline:
-            failure = worker.read(worker.next_files(rng))
-            if failure is not None:
-                note_failure(out, number, *failure, worker.folder)
-            number += 1
+        while True:
             f.seek(0)
             f.write(json.dumps({
                 'files': number, 'refused': worker.num_refused,
                 'peak': worker.peak, 'lines': len(worker.lines),
             }).ljust(200))
             f.flush()
+            if number == stop or time.monotonic() > deadline:
+                return
+            failure = worker.read(worker.next_files(rng))
+            if failure is not None:
+                note_failure(out, number, *failure, worker.folder)
+            number += 1
 
 
 def note_failure(out: Path, number: int, kind: str, what: str,

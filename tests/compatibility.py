@@ -96,7 +96,8 @@ def test(venv: Path, extensions: bool, options: List[str]) -> Dict[str, Any]:
     python = venv / 'bin' / 'python'
     if not extensions:
         run([python, '-m', 'pip', 'uninstall', '-q', '-y', *EXTENSIONS], venv)
-    versions = run([python, '-m', 'pip', 'freeze', '--exclude-editable'], venv)
+    versions = run([python, '-m', 'pip', 'list', '--format',
+                    'freeze'], venv)
     names = {re.split('[=>]', line)[0] for line in constraints('newest')}
     done = run([python, '-m', 'pytest', '-q', *options], venv)
     return {
