@@ -33,7 +33,9 @@ OPCODES = [
     *[b'J' + struct.pack('<i', n) for n in [-1, 0, 2**31 - 1]],
     b'N', b'\x88', b'}', b']', b')', b'(', b't', b'\x85', b'\x86', b'R', b'b',
     b'0', b'1', b'2', b's', b'u', b'.', b'\x81', b'Q', b'\x94', b'h\x00',
-    b'G\x7f\xf0\x00\x00\x00\x00\x00\x00', b'U\x01a', b'C\x08abcdefgh',
+    b')' + b''.join(b'q%ch%c\x86' % (i, i) for i in range(99, 150)),
+    b'2\x86' * 50, b'\x8f(', b'\x90', b'U\x01a', b'C\x08abcdefgh',
+    b'G\x7f\xf0\x00\x00\x00\x00\x00\x00',
 ]
 DTYPES = ['<f4', '>f8', '<f2', '<c8', '|b1', '|O', '<U9', '|S3', '<i8', '>u2',
           '<M8[us]', '|V4', '<U0', '|V0', '<f16', "[('a', '<f4')]", 'f' * 99]
