@@ -86,8 +86,9 @@ def install(venv: Path, age: str) -> Any:
     for command in commands:
         done = run(command, venv, PIP_CONSTRAINT=str(path))
         if done.returncode != 0:
-            lines = re.findall('.*[Ee]rror.*', done.stdout + done.stderr)
-            return 'not installed: ' + (lines or ['?'])[-1].strip()
+            lines = (done.stdout + done.stderr).splitlines() or ['?']
+            errors = [line for line in lines if 'error' in line.lower()]
+            return f'not installed: {(errors or lines)[-1].strip()[:200]}'
     return None
 
 
