@@ -23,14 +23,14 @@ from diffmm_pyg.errors import DataError  # noqa: E402
 
 def test_nothing_fails(tmp_path, capsys):
     path = tmp_path / 'fuzz.json'
-    code = fuzz.main(['--files', '25', '--out', str(tmp_path / 'out'),
+    code = fuzz.main(['--files', '15', '--out', str(tmp_path / 'out'),
                       '--json', str(path)])
     rows = json.loads(path.read_text())['inputs']
     assert [row['failures'] for row in rows] == [[]] * len(PARSERS)
     assert code == 0
     assert [row['input'] for row in rows] == list(PARSERS)
     for row in rows:
-        assert row['files'] == 25 and 5 < row['refused'] <= 25
+        assert row['files'] == 15 and 5 < row['refused'] <= 15
         assert row['lines'] > 20
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + len(PARSERS)
@@ -96,7 +96,7 @@ def test_new_lines_are_reached(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for watched, has_failed in [((), False), ((str(tmp_path), ), True)]:
         monkeypatch.setattr('_fuzz_worker.WATCHED', watched)
-        fuzz.main(['--files', '3000', '--only', '.csv',
+        fuzz.main(['--files', '1500', '--only', '.csv',
                    '--json', 'fuzz.json'])
         row, = json.loads(Path('fuzz.json').read_text())['inputs']
         assert (len(row['failures']) > 0) == has_failed
