@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple
@@ -24,6 +25,7 @@ from diffmm_pyg.datasets import (
 from diffmm_pyg.datasets.download import unzip_file
 from diffmm_pyg.datasets.item_features import read_item_ids
 from diffmm_pyg.datasets.raw import read_features, read_matrix
+from diffmm_pyg.errors import DiffMMError
 from diffmm_pyg.nn.models import EASE
 from diffmm_pyg.runs import load
 from diffmm_pyg.training import Checkpoints, checkpoint
@@ -184,11 +186,14 @@ def trained(with_checkpoints: bool = False) -> List[Files]:
 
 
 def read_run(folder: Path) -> List[Call]:
-    return [
-        lambda: load(str(folder)).evaluate(),
-        lambda: load(str(folder)).recommend(k=2),
-        lambda: load(str(folder)).model(),
-    ]
+    def read() -> None:
+        run = load(str(folder))
+        for use in [run.evaluate, lambda: run.recommend(k=2)]:
+            with suppress(DiffMMError):
+                use()
+        run.model()
+
+    return [read]
 
 
 def run_json() -> Parser:
