@@ -32,14 +32,16 @@ MAX_MESSAGE = 1000
 FORBIDDEN = {'os.exec', 'os.fork', 'os.forkpty', 'os.kill', 'os.posix_spawn',
              'os.system', 'pty.spawn', 'socket.bind', 'socket.connect',
              'socket.getaddrinfo', 'subprocess.Popen'}
-CHANGES = {'open', 'os.chmod', 'os.link', 'os.mkdir', 'os.remove',
-           'os.rename', 'os.rmdir', 'os.symlink', 'os.truncate',
-           'shutil.rmtree'}
+# What may happen within the folder, and how many paths it is told:
+CHANGES = {'open': 1, 'os.chmod': 1, 'os.link': 2, 'os.mkdir': 1,
+           'os.remove': 1, 'os.rename': 2, 'os.rmdir': 1, 'os.symlink': 2,
+           'os.truncate': 1, 'shutil.rmtree': 1}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class Limits(NamedTuple):
     r"""What reading files may take: memory in bytes, of which some for every
-    byte of the files, and time.
+    byte of the files, and seconds of a processor.
     """
     memory: int
     memory_per_byte: int
@@ -61,16 +63,14 @@ class Guard:
             return
         if event in FORBIDDEN:
             self.offence = f'{event}{args}'
-        elif event in CHANGES and (event != 'open' or args[2] & (
-                os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
-            for path in args:
-                if isinstance(path, (str, bytes, os.PathLike)) and (
-                        path != 'w' and not self._is_inside(path)):
-                    self.offence = f'{event}{args}'
+        elif event in CHANGES and (event != 'open' or args[2] & WRITING):
+            if not all(map(self._is_inside, args[:CHANGES[event]])):
+                self.offence = f'{event}{args}'
 
     def _is_inside(self, path: Any) -> bool:
-        path = os.path.realpath(os.fsdecode(path))
-        return path.startswith(self.folder) or path == self.folder[:-1]
+        if isinstance(path, int):  # A file that is open already
+            return True
+        return os.path.realpath(os.fsdecode(path)).startswith(self.folder)
 
 
 class Worker:
@@ -142,7 +142,7 @@ class Worker:
         before, failure = resident_memory(), None
         resource.setrlimit(resource.RLIMIT_AS, (
             address_space() + limit, resource.RLIM_INFINITY))
-        signal.setitimer(signal.ITIMER_REAL, self.limits.seconds)
+        signal.setitimer(signal.ITIMER_PROF, self.limits.seconds)
         self.guard.offence, self.guard.is_on = None, True
         sys.settrace(self._trace)
         try:
@@ -154,7 +154,7 @@ class Worker:
         finally:
             sys.settrace(None)
             self.guard.is_on = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, ) *
                                2)
         peak = peak_memory() - before

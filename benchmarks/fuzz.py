@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, kind: str, folder: Path) -> Dict[str, Any]:
             'lines': max(totals['lines'], last['lines']),
         }
         if code != 0:
-            died = 'time' if code == -signal.SIGALRM else 'crash'
+            died = 'time' if code == -signal.SIGPROF else 'crash'
             note_failure(folder, last['files'], died, f'exit code {code}',
                          folder / 'read')
             totals['files'] += 1
