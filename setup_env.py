@@ -26,15 +26,15 @@ CONFIG = configparser.RawConfigParser()
 CONFIG.read(ROOT / 'setup.cfg')
 TORCH_RANGE = CONFIG['options']['install_requires'].split()[0]
 PINS = re.findall(r'\S+==\S+', CONFIG['options.extras_require']['sparse'])
-# What the tests passed with, newest first:
-TORCH = ['2.13.0', '2.12.0']
+# What the tests passed with (tests/compatibility.json), newest first:
+TORCH = ['2.13.0']
 TORCH_WHEELS = 'https://download.pytorch.org/whl/cpu'
 PYG_WHEELS = 'https://data.pyg.org/whl/torch-{}+{}.html'
 MODES = {  # extras, what they bring, and the command
     'run': ('train,plots,parquet', 'accelerate safetensors matplotlib pyarrow',
             ['-m', 'diffmm_pyg', 'train']),
     'test': ('test', 'accelerate safetensors matplotlib pyarrow pytest '
-             'hypothesis', ['-m', 'pytest']),
+             'hypothesis ir_measures', ['-m', 'pytest']),
 }
 # Fails where something is missing or broken. Of diffmm_pyg only the place
 # counts: a mistake in its code is no fault of the environment.

@@ -13,6 +13,7 @@ from torch_geometric.metrics import (
     LinkPredPrecision,
     LinkPredRecall,
 )
+from torch_geometric.utils import coalesce
 
 __all__ = [
     'evaluate',
@@ -37,8 +38,10 @@ def evaluate(
 ) -> Dict[str, float]:
     r"""Ranks all items for every user and computes recall, NDCG and precision
     by the metrics of :obj:`torch_geometric.metrics`, as means over the users
-    with at least one positive. Processes that share their work rank for each
-    user once, and all get the same metrics.
+    with at least one positive. Items of equal score are ranked in the order of
+    their numbers, and a positive that is given twice counts once. Processes
+    that share their work rank for each user once, and all get the same
+    metrics.
 
     Args:
         user_emb (torch.Tensor or RowEmbedding): The embeddings
@@ -70,8 +73,8 @@ def evaluate(
 
     processes = current_processes()
     num_items = item_emb.size(0)
-    user, perm = edge_label_index[0].sort(stable=True)
-    item = edge_label_index[1][perm]
+    user, item = coalesce(edge_label_index,
+                          num_nodes=max(user_emb.size(0), num_items))
     users, row = user.unique_consecutive(return_inverse=True)
     for start in range(0, users.numel(), block_size):
         block = users[start:start + block_size]

@@ -47,3 +47,19 @@ def tiktok():
         return find_files(os.environ['DIFFMM_DATA'], 'tiktok')
     except DataError as e:
         pytest.skip(f'DIFFMM_DATA: {e}')
+
+
+class Attack:
+    r"""Pickles to a call that leaves a file behind when it is run."""
+    def __init__(self, path: str):
+        self.path = path
+
+    def __reduce__(self):
+        return exec, (f'open({self.path!r}, "w").close()', )
+
+
+@pytest.fixture
+def attack(tmp_path):
+    out = Attack(str(tmp_path / 'was-run'))
+    yield out
+    assert not os.path.exists(out.path), 'the planted call was run'

@@ -1,3 +1,4 @@
+import ir_measures
 import pytest
 import torch
 from hypothesis import given
@@ -85,6 +86,56 @@ def test_order_of_items(double):
     problem.exclude = SparseRows.from_edge_index(
         torch.stack([problem.exclude.row, place[problem.exclude.col]]), 9, 12)
     assert problem.metrics() == pytest.approx(out)
+
+
+MEASURES = {'recall': ir_measures.R, 'precision': ir_measures.P,
+            'ndcg': ir_measures.nDCG}
+
+
+@given(
+    num_users=st.integers(1, 6),
+    num_items=st.integers(max(KS), 30),
+    block_size=st.sampled_from([1, 2, 4096]),
+    seed=st.integers(0, 2**31),
+)
+def test_equals_trec_eval_where_scores_are_equal(num_users, num_items,
+                                                 block_size, seed):
+    problem = Problem(num_users, num_items, seed)
+    if problem.labels.size(1) == 0:
+        return
+    # Small integers, whose products are exact and often the same, and every
+    # positive up to three times:
+    problem.user, problem.item = [
+        (x * 1.5).round() for x in [problem.user, problem.item]]
+    problem.labels = problem.labels.repeat(1, 3)[:, ::2].contiguous()
+    scores = problem.user @ problem.item.t()
+    # Of equal scores, trec_eval takes the last name first.
+    names = [f'{num_items - item:03d}' for item in range(num_items)]
+    run = {str(user): {
+        names[item]: float(scores[user, item]) for item in range(num_items)
+        if problem.seen[user, item] == 0} for user in range(num_users)}
+    qrels = {str(user): {} for user in problem.labels[0].tolist()}
+    for user, item in problem.labels.t().tolist():
+        qrels[str(user)][names[item]] = 1
+    expected = ir_measures.calc_aggregate(
+        [measure @ k for measure in MEASURES.values() for k in KS], qrels, run)
+    expected = {f'{name}@{k}': expected[measure @ k]
+                for name, measure in MEASURES.items() for k in KS}
+    out = problem.metrics(block_size=block_size)
+    assert out == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+def test_device():
+    problem = Problem(9, 30, seed=0)
+    problem.user, problem.item = [
+        (x * 1.5).round() for x in [problem.user, problem.item]]
+    out = problem.metrics()
+    problem.user, problem.item, problem.labels = [
+        x.cuda() for x in [problem.user, problem.item, problem.labels]]
+    problem.exclude = SparseRows(problem.exclude.rowptr.cuda(),
+                                 problem.exclude.col.cuda(), 30)
+    assert problem.metrics() == pytest.approx(out, rel=1e-6)
 
 
 @pytest.mark.parametrize('name, protocol, masked', [

@@ -149,6 +149,6 @@ def test_setup_finds_binaries_only_where_both_are(setup_env, monkeypatch,
 
 
 def test_setup_keeps_the_torch_that_setup_cfg_admits(setup_env):
-    assert [v for v in ['2.9.1', '2.10.0', '2.13.0+cpu', '2.14.1', '3.0.0']
-            if setup_env.supported(v)] == ['2.10.0', '2.13.0+cpu']
+    assert [v for v in ['2.12.1', '2.13.0', '2.13.1+cpu', '2.14.1', '3.0.0']
+            if setup_env.supported(v)] == ['2.13.0', '2.13.1+cpu']
     assert all(map(setup_env.supported, setup_env.TORCH))

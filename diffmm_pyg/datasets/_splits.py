@@ -83,6 +83,9 @@ class SplitDataset(InMemoryDataset):
         """
         try:
             with zipfile.ZipFile(path) as archive:
+                sizes = [info.file_size for info in archive.infolist()]
+                if sum(sizes) > osp.getsize(path):
+                    raise ValueError('its parts are larger than the whole')
                 damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"the part '{damaged}' is damaged")

@@ -1,19 +1,29 @@
+import fcntl
 import hashlib
 import http.client
+import os
 import os.path as osp
 import time
 import urllib.error
 import urllib.request
 import zipfile
+from contextlib import suppress
 from typing import IO, Optional
 
 from tqdm import tqdm
 
+from diffmm_pyg.datasets.raw import one_line
 from diffmm_pyg.errors import ConfigError, DataError
-from diffmm_pyg.utils.atomic import atomic_path
+from diffmm_pyg.utils.atomic import atomic_path, sync
 
 CHUNK = 1 << 20
 MAX_BYTES = 8 << 30
+# Answers of HTTP: a part of the file, no such part, and, with it, those that
+# may be others a moment later.
+PARTIAL_CONTENT, RANGE_REFUSED = 206, 416
+PASSING = [408, 429, RANGE_REFUSED]
+# Others may take more memory than an archive has bytes:
+METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]
 
 
 def git_blob_id(path: str) -> str:
@@ -28,8 +38,10 @@ def git_blob_id(path: str) -> str:
 def download_file(url: str, path: str, blob_id: Optional[str] = None,
                   max_bytes: int = MAX_BYTES, timeout: float = 60.,
                   num_attempts: int = 3) -> None:
-    r"""Downloads one file. It appears at :obj:`path` when it is whole, and
-    not before.
+    r"""Downloads one file. It appears at :obj:`path` when it is whole and
+    verified, and not before. What there is of it until then is kept in
+    :obj:`<path>.part`, from which the next attempt goes on, also that of
+    another call, if :obj:`blob_id` can tell that the pieces belong together.
 
     Args:
         url (str): An address that starts with :obj:`https://`.
@@ -51,57 +63,108 @@ def download_file(url: str, path: str, blob_id: Optional[str] = None,
     if not url.startswith('https://'):
         raise ConfigError(f"Cannot download '{url}'; give an address that "
                           f"starts with 'https://', or a local folder")
+    # Where nothing tells, pieces of different files could come together.
+    part = f"{path}{f'.{os.getpid()}' if blob_id is None else ''}.part"
+    try:
+        _download(url, path, part, blob_id, max_bytes, timeout, num_attempts)
+    finally:
+        if blob_id is None:
+            _remove(part)
+
+
+def _download(url: str, path: str, part: str, blob_id: Optional[str],
+              max_bytes: int, timeout: float, num_attempts: int) -> None:
     for attempt in range(num_attempts):
         if attempt > 0:
             time.sleep(2**attempt)
         try:
-            with atomic_path(path) as tmp:
-                _fetch(url, tmp, max_bytes, timeout)
-                if blob_id is not None and git_blob_id(tmp) != blob_id:
-                    raise OSError('its content is not the published one')
+            if not _is_published(part, blob_id):
+                _fetch(url, part, max_bytes, timeout)
+            if blob_id is not None and not _is_published(part, blob_id):
+                raise WrongContentError('its content is not the published one')
+            sync(part)
+            os.replace(part, path)
+            sync(osp.dirname(osp.abspath(path)))
             return
-        except (OSError, http.client.HTTPException) as e:
-            reason = str(e) or type(e).__name__
-            gone = isinstance(e, urllib.error.HTTPError) and e.code < 500
-            if gone:  # Asking again gives the same answer.
-                break
+        except DataError:
+            _remove(part)
+            raise
+        except (OSError, ValueError, http.client.HTTPException) as e:
+            reason = one_line(e)
+            code = e.code if isinstance(e, urllib.error.HTTPError) else 500
+            if (blob_id is None or code == RANGE_REFUSED
+                    or isinstance(e, WrongContentError)):
+                _remove(part)
+            if code < 500 and code not in PASSING:
+                break  # Asking again gives the same answer.
     raise DataError(f"'{url}' cannot be downloaded ({reason}); try again "
                     f"later, or put '{osp.basename(path)}' into a folder and "
                     f"give that folder as the source")
 
 
+class WrongContentError(OSError):
+    r"""What was downloaded is not what it was to be."""
+
+
+def _is_published(path: str, blob_id: Optional[str]) -> bool:
+    return osp.exists(path) and git_blob_id(path) == blob_id
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.remove(path)
+
+
 def _fetch(url: str, path: str, max_bytes: int, timeout: float) -> None:
-    request = urllib.request.Request(url, headers={'User-Agent': 'diffmm_pyg'})
+    r"""Downloads a file, or what is missing of it."""
+    size = osp.getsize(path) if osp.exists(path) else 0
+    headers = {'User-Agent': 'diffmm_pyg'}
+    if size > 0:
+        headers['Range'] = f'bytes={size}-'
+    request = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(request, timeout=timeout) as response:
         if not response.geturl().startswith('https://'):
             raise DataError(f"'{url}' leads to '{response.geturl()}', which "
                             f"is not encrypted; give another source")
+        if response.status != PARTIAL_CONTENT:
+            size = 0  # It sends all of it.
+        elif not response.headers.get('Content-Range', '').startswith(
+                f'bytes {size}-'):
+            raise WrongContentError('it sends another part than was asked for')
         length = response.headers.get('Content-Length')
-        total = int(length) if length is not None else None
-        with open(path, 'wb') as f:
-            size = copy_stream(response, f, max_bytes, total, url)
+        total = size + int(length) if length is not None else None
+        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+        with open(path, 'ab') as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as e:
+                raise OSError('another process downloads it') from e
+            f.truncate(size)
+            size = copy_stream(response, f, max_bytes, total, url, size)
     if total is not None and size != total:
         raise OSError(f'the connection ended after {size} of {total} bytes')
 
 
 def copy_stream(src: IO[bytes], dst: IO[bytes], max_bytes: int,
-                total: Optional[int], name: str) -> int:
-    r"""Copies :obj:`src` to :obj:`dst` with a progress bar.
+                total: Optional[int], name: str, size: int = 0) -> int:
+    r"""Copies :obj:`src` to the end of :obj:`dst`, which holds :obj:`size`
+    bytes, with a progress bar. Returns the size that it then has.
 
     Raises:
-        DataError: If there are more than :obj:`max_bytes`.
+        DataError: If it is more than :obj:`max_bytes`.
     """
-    size = 0
-    with tqdm(total=total, unit='B', unit_scale=True, delay=1.,
+    with tqdm(total=total, initial=size, unit='B', unit_scale=True, delay=1.,
               desc=name.rsplit('/', 1)[-1]) as bar:
-        while chunk := src.read(CHUNK):
-            size += len(chunk)
-            if size > max_bytes:
+        while True:
+            if max(size, total or 0) > max_bytes:
                 raise DataError(f"'{name}' has more than {max_bytes} bytes; "
                                 f"give a source with the published file")
+            chunk = src.read(CHUNK)
+            if len(chunk) == 0:
+                return size
             dst.write(chunk)
+            size += len(chunk)
             bar.update(len(chunk))
-    return size
 
 
 def unzip_file(zip_path: str, path: str, max_bytes: int = MAX_BYTES) -> None:
@@ -121,13 +184,14 @@ def unzip_file(zip_path: str, path: str, max_bytes: int = MAX_BYTES) -> None:
             if len(members) != 1:
                 raise DataError(f"'{zip_path}' does not hold one '{name}'; "
                                 f"fetch it again")
+            if members[0].compress_type not in METHODS:
+                raise ValueError('its method of compression is not known')
             with archive.open(members[0]) as src, atomic_path(path) as tmp:
                 with open(tmp, 'wb') as dst:
                     copy_stream(src, dst, max_bytes, members[0].file_size,
                                 f'{zip_path}/{name}')
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError,
-            ValueError) as e:
-        if isinstance(e, DataError):
-            raise
-        raise DataError(f"'{zip_path}' cannot be unpacked ({e}); fetch it "
-                        f"again") from e
+    except DataError:
+        raise
+    except Exception as e:  # The errors of damage have no common base.
+        raise DataError(f"'{zip_path}' cannot be unpacked ({one_line(e)}); "
+                        f"fetch it again") from e

@@ -28,23 +28,41 @@ def read_npy(path: str, kinds: str = 'fiu') -> np.ndarray:
     """
     check_exists(path)
     try:
+        check_npy_header(path)
         # Mapping the file compares its size with what its header claims, and
         # refuses pickled objects:
         array = np.lib.format.open_memmap(path, mode='r')
     except Exception as e:
         raise DataError(f"'{path}' is truncated or no .npy file "
                         f"({one_line(e)}); fetch or save it again") from e
+    if array.dtype.itemsize == 0:  # Any number of them takes no bytes.
+        raise DataError(f"'{path}' holds values of no size; save it again")
     if array.dtype.kind not in kinds:
         wanted = 'real numbers' if 'f' in kinds else 'integers or text'
         raise DataError(f"'{path}' holds values of type '{array.dtype}'; save "
                         f"it again with {wanted}")
-    if array.dtype.kind == 'U' and array.dtype.itemsize > 0:
+    if array.dtype.kind == 'U':
         # Python takes no string of others, and says so by a `SystemError`:
         code = np.ascontiguousarray(array).view(f'{array.dtype.byteorder}u4')
         if code.max(initial=0) > sys.maxunicode:
             raise DataError(f"'{path}' is damaged: it holds characters that "
                             f"do not exist; fetch or save it again")
     return array
+
+
+def check_npy_header(path: str) -> None:
+    r"""Checks that a :obj:`.npy` file is as long as its header is said to be:
+    NumPy makes room for that much before it reads.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    with open(path, 'rb') as f:
+        start = f.read(12)
+    # Of version 1, two bytes hold the length, of others four:
+    end = 10 if start[6:7] == b'\x01' else 12
+    if int.from_bytes(start[8:end], 'little') > osp.getsize(path):
+        raise ValueError('its header is longer than the file')
 
 
 def read_features(path: str, num_items: Optional[int] = None,

@@ -14,6 +14,13 @@ MATRIX = re.compile(r'(coo|csr|csc)_(?:matrix|array)')
 # Numbers only, for which an array is its bytes:
 DTYPE = re.compile(r'[<>=|]?[biuf][1248]')
 
+PUTS = ['PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE']
+GETS = ['GET', 'BINGET', 'LONG_BINGET']
+# What pickles of matrices refer to again: names, texts, and types of values.
+REPEATED = ['GLOBAL', 'STACK_GLOBAL', 'REDUCE', 'NEWOBJ', 'UNICODE',
+            'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8', 'BINBYTES',
+            'SHORT_BINBYTES', 'BINBYTES8', 'BYTEARRAY8']
+
 
 def load_matrix(content: bytes) -> 'PickledMatrix':
     r"""Reads one pickled SciPy matrix.
@@ -33,16 +40,26 @@ def load_matrix(content: bytes) -> 'PickledMatrix':
 
 def check_opcodes(content: bytes) -> None:
     r"""Checks, before anything is built, that no length in the pickle
-    exceeds its file: the C unpickler allocates what a length claims.
+    exceeds its file (the C unpickler allocates what a length claims), and
+    that no tuple is part of several others: thirty, each of them twice in the
+    next, hold a billion.
 
     Raises:
-        ValueError: If it does, or the pickle is truncated.
+        ValueError: If it is not so, or the pickle is truncated.
     """
+    memo: Dict[int, bool] = {}  # Whether an object may be in several places.
+    may_repeat = False  # For the object that the last operation made.
     for count, (op, arg, _) in enumerate(pickletools.genops(content)):
         # Reading with `genops` ran into the end of the file for a string that
         # is too long. What remains is the memo, which grows to its index:
         if op.name in ['PUT', 'LONG_BINPUT'] and int(arg or 0) > count:
             raise ValueError('its memo index is out of range')
+        if op.name in PUTS:
+            memo[len(memo) if arg is None else int(arg)] = may_repeat
+        elif op.name == 'DUP' or op.name in GETS and not memo.get(
+                int(arg or 0)):
+            raise ValueError('one of its parts is in several places')
+        may_repeat = op.name in REPEATED or op.name in GETS
 
 
 class PickledMatrix:
@@ -58,7 +75,7 @@ class PickledMatrix:
         shape = self.state['_shape']
         if (not isinstance(shape, tuple) or len(shape) != 2
                 or not all(0 < int(size) < 2**31 for size in shape)):
-            raise ValueError(f'its shape {shape} is not that of a matrix')
+            raise ValueError('its shape is not that of a matrix')
         return int(shape[0]), int(shape[1])
 
 

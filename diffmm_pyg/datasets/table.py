@@ -32,6 +32,7 @@ FIELD_TYPE = re.compile(r':(token|float)(_seq)?$')
 # Values are kept in arrays as wide as the longest: one quotation mark that is
 # not closed must not make all of them as long as the file.
 MAX_LENGTH = 256
+MAX_TIME_LENGTH = 64
 MISSING = ['None', 'nan', '<NA>', 'NaT']
 DECIMAL = re.compile(r'-?[0-9]+\.0*')
 
@@ -101,7 +102,7 @@ class Table:
         """
         values = self.columns[column]
         if not isinstance(values, np.ndarray) or values.dtype.kind == 'O':
-            texts = [str(value)[:MAX_LENGTH] for value in values]
+            texts = [str(value)[:MAX_TIME_LENGTH] for value in values]
             values = np.array(texts, dtype=np.str_)
         out = to_times(values)
         if out is not None:

@@ -8,12 +8,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from diffmm_pyg.datasets.raw import check_exists, one_line
+from diffmm_pyg.datasets.parquet import PARQUET, read_parquet
+from diffmm_pyg.datasets.raw import check_exists
 from diffmm_pyg.datasets.table import Table, find_columns, match_columns
-from diffmm_pyg.errors import DataError, MissingExtraError
+from diffmm_pyg.errors import DataError
 
 SEPARATORS = [',', '\t', ';', '|', ' ']
-PARQUET = b'PAR1'
 # The first bytes of what is mistaken for a table of text:
 FOREIGN = {
     b'\x1f\x8b': 'compressed; unpack it first',
@@ -22,9 +22,6 @@ FOREIGN = {
     b'\xff\xfe': 'encoded in UTF-16; save it again as UTF-8',
     b'\xfe\xff': 'encoded in UTF-16; save it again as UTF-8',
 }
-# Of a Parquet file. Equal values take next to no space in one, but pairs of a
-# user and an item differ:
-MAX_ROWS_PER_BYTE = 100
 
 
 def read_table(
@@ -130,46 +127,6 @@ def sniff_header(line: str, required: Sequence[str],
 
     best = max(headers, key=num_found, default=',')
     return best, headers.get(best, [line.strip()])
-
-
-def read_parquet(
-    path: str,
-    required: Sequence[str],
-    optional: Sequence[str] = (),
-    columns: Optional[Mapping[str, str]] = None,
-) -> Table:
-    r"""Reads the named columns of a Parquet file.
-
-    Raises:
-        DataError: If the file is damaged, or lacks a required column.
-        MissingExtraError: If :obj:`pyarrow` is not installed.
-    """
-    try:
-        import pyarrow.parquet as pq
-    except ImportError as e:
-        raise MissingExtraError('pyarrow', 'parquet',
-                                'to read Parquet files') from e
-    try:
-        with pq.ParquetFile(path) as file:
-            num_rows = file.metadata.num_rows
-            if num_rows > MAX_ROWS_PER_BYTE * os.path.getsize(path):
-                raise ValueError(f'it claims {num_rows} rows')
-            header = file.schema_arrow.names
-            positions = find_columns(f"'{path}'", header, required, optional,
-                                     columns)
-            names = {column: header[i] for column, i in positions.items()}
-            table = file.read(columns=list(names.values()))
-        values = {
-            column: table.column(name).to_numpy()
-            if column == 'timestamp' else table.column(name).to_pylist()
-            for column, name in names.items()
-        }
-    except DataError:
-        raise
-    except Exception as e:  # pyarrow's, and others in a damaged file
-        raise DataError(f"'{path}' is damaged or no Parquet file "
-                        f"({one_line(e)}); save it again") from e
-    return Table(path, values, names)
 
 
 def read_frame(

@@ -43,7 +43,7 @@ def load(folder: str) -> Run:
                        f"version of diffmm_pyg reads; train again")
     training = config.get('training')
     if (not isinstance(training, dict)
-            or not isinstance(training.get('top_k'), int)
+            or type(training.get('top_k')) is not int
             or training.get('protocol') not in ['strict', 'paper']):
         raise _damaged(folder, 'config.json', 'no description of a training')
 

@@ -1,8 +1,9 @@
 from typing import Any, Dict, List, Optional, Sequence, Union
 
+import torch
 from torch import Tensor
 
-from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.errors import ConfigError, DiffMMError, RunError
 from diffmm_pyg.evaluation import evaluate, unranked_items
 from diffmm_pyg.nn.models import MODELS, Recommender
 from diffmm_pyg.recommendation import Id, Recommendations, recommend
@@ -111,9 +112,23 @@ class Run:
         Raises:
             ConfigError: If its class is not one of this library, or a
                 convolution is missing that is none of PyG's.
+            RunError: If the parameters are not those of such a model.
         """
-        model = recorded_model(self.config, **kwargs)
-        model.load_state_dict(self.state)
+        try:
+            with torch.device('meta'):  # No memory for what is only claimed.
+                draft = recorded_model(self.config, **kwargs).state_dict()
+            for name in draft.keys() | self.state.keys():
+                if draft[name].size() != self.state[name].size():
+                    raise ValueError(f"'{name}' is of another size")
+            model = recorded_model(self.config, **kwargs)
+            model.load_state_dict(self.state)
+        except DiffMMError:
+            raise
+        except Exception as e:  # Any, as hyper-parameters may be anything.
+            reason = str(e).strip().split('\n')[0]
+            raise RunError(f"The run holds no model that can be built "
+                           f"({type(e).__name__}: {reason}); train "
+                           f"again") from e
         return model.eval()
 
 

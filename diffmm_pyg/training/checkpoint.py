@@ -17,10 +17,6 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 NUM_KEPT = 2
-# What reading a damaged file may raise:
-DAMAGES = (OSError, ValueError, KeyError, TypeError, AttributeError,
-           RecursionError)
-
 
 class Checkpoint(NamedTuple):
     r"""What a training goes on from.
@@ -128,7 +124,7 @@ class Checkpoints:
             try:
                 values = self._read_values(number)
                 tensors = self._read_tensors(number, values['tensors'])
-            except DAMAGES as e:
+            except Exception as e:  # The errors have no common base.
                 logger.warning("Checkpoint %d of '%s' is damaged (%s)",
                                number, self.folder, reason(e))
                 continue
@@ -150,7 +146,7 @@ class Checkpoints:
         """
         with suppress(FileNotFoundError, NotADirectoryError):
             for number in sorted(self._numbers(), reverse=True):
-                with suppress(*DAMAGES):
+                with suppress(Exception):
                     return self._read_values(number)['config']
         raise RunError(f"'{self.folder}' holds no training to go on with; "
                        f"name a folder that 'train' wrote")
@@ -207,6 +203,10 @@ class Checkpoints:
             raise ValueError('its checksum is another one')
         if values['format'] != FORMAT:
             raise ValueError(f"it is not of format {FORMAT}")
+        position = values['state']['position']
+        if (not isinstance(values['config'], dict) or len(position) != 3
+                or not all(type(n) is int and n >= 0 for n in position)):
+            raise ValueError('it describes no training')
         return values
 
 

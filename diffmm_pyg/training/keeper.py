@@ -4,8 +4,9 @@ from typing import Any, Dict, Optional, Union
 
 import torch
 
-from diffmm_pyg.errors import RunError
+from diffmm_pyg.errors import DiffMMError, RunError
 from diffmm_pyg.runs import Run, save_run
+from diffmm_pyg.runs.save import reason
 from diffmm_pyg.training.checkpoint import Checkpoint, Checkpoints
 from diffmm_pyg.training.resume import check_same_training
 from diffmm_pyg.training.state import Tensors, TrainingState
@@ -76,9 +77,16 @@ class Keeper:
             self._is_new = True
             self.keep()
             return
-        check_same_training(last.values['config'], self.config)
-        self.state.restore(last.values['state'],
-                           _to(last.tensors, self.state.device))
+        try:
+            check_same_training(last.values['config'], self.config)
+            self.state.restore(last.values['state'],
+                               _to(last.tensors, self.state.device))
+        except DiffMMError:
+            raise
+        except Exception as e:  # Any, as checksums guard from damage only.
+            raise RunError(f"The checkpoint in '{checkpoints.path}' is not "
+                           f"that of this training ({reason(e)}); train anew, "
+                           f"with '--overwrite' (overwrite=True)") from e
         self.is_finished = last.values.get('finished', False)
         logger.info("Goes on in epoch %d from '%s'", self.state.epoch + 1,
                     checkpoints.path)

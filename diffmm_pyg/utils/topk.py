@@ -24,7 +24,8 @@ def inner_product_topk(
 ) -> Tuple[Tensor, Tensor]:
     r"""Returns the :obj:`k` largest entries of every row of
     :obj:`query @ key.t() + bias`, one block of keys at a time, so that the
-    memory needed does not depend on the number of keys.
+    memory needed does not depend on the number of keys. Of equal entries,
+    those of the first keys are taken, in their order.
 
     Args:
         query (torch.Tensor or RowEmbedding): The queries, of shape
@@ -59,8 +60,7 @@ def inner_product_topk(
         score = score if bias is None else score + bias
         if rest is not None:
             score[rest.row, rest.col] = float('-inf')
-        top = score.topk(k, dim=1)
-        return top.values, top.indices
+        return stable_topk(score, k)
 
     values, indices = zip(*map_blocks(topk, query.size(0), rows), strict=True)
     return torch.cat(values), torch.cat(indices)
@@ -82,13 +82,49 @@ def _row_block_topk(query: Tensor, key: Tensor, k: int,
         if exclude is not None:
             mask = (col >= start) & (col < end)
             score[row[mask], col[mask] - start] = float('-inf')
-        top = score.topk(min(k, end - start), dim=1)
-        value = torch.cat([value, top.values], dim=1)
-        index = torch.cat([index, top.indices + start], dim=1)
+        top = stable_topk(score, min(k, end - start))
+        value = torch.cat([value, top[0]], dim=1)
+        index = torch.cat([index, top[1] + start], dim=1)
         if start > 0:
-            value, perm = value.topk(min(k, value.size(1)), dim=1)
-            index = index.gather(1, perm)
+            value, perm = value.sort(dim=1, descending=True, stable=True)
+            value, index = value[:, :k], index.gather(1, perm[:, :k])
     return value, index
+
+
+def stable_topk(score: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+    r"""Returns the :obj:`k` largest entries of every row and their columns in
+    descending order, of equal entries the first, on every device. (Which of
+    them :meth:`torch.topk` returns, and in which order, is not defined.)
+    """
+    if torch.compiler.is_compiling() or k == score.size(1):
+        return _topk_of_ties(score, k)
+    value, index = score.topk(k + 1, dim=1)
+    is_tied = (value[:, k - 1] == value[:, k]) & (value[:, k] > -torch.inf)
+    value, index = _sort_ties(value[:, :k], index[:, :k])
+    row = is_tied.nonzero().view(-1)
+    if row.numel() > 0:  # Some entries like the last one were left out.
+        value[row], index[row] = _topk_of_ties(score[row], k)
+    return value, index
+
+
+def _topk_of_ties(score: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+    last = score.topk(k, dim=1).values[:, -1:]
+    is_above, is_last = ~(score <= last), score == last
+    num_left = k - is_above.sum(dim=1, keepdim=True)
+    place = is_last.cumsum(dim=1, dtype=torch.int)
+    is_taken = is_above | (is_last & (place <= num_left))
+    column = torch.arange(score.size(1), dtype=torch.int, device=score.device)
+    # No two of these are equal:
+    column = column.where(is_taken, score.size(1))
+    index = column.topk(k, dim=1, largest=False).values.long()
+    return _sort_ties(score.gather(1, index), index)
+
+
+def _sort_ties(value: Tensor, index: Tensor) -> Tuple[Tensor, Tensor]:
+    index, perm = index.sort(dim=1)
+    value, order = value.gather(1, perm).sort(dim=1, descending=True,
+                                              stable=True)
+    return value, index.gather(1, order)
 
 
 def map_blocks(fn: Callable[[int, int], T], num_rows: int,

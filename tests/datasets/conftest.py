@@ -1,25 +1,8 @@
-import os.path as osp
 import pickle
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-
-
-class Attack:
-    r"""Pickles to a call that leaves a file behind when it is run."""
-    def __init__(self, path: str):
-        self.path = path
-
-    def __reduce__(self):
-        return exec, (f'open({self.path!r}, "w").close()', )
-
-
-@pytest.fixture
-def attack(tmp_path):
-    out = Attack(str(tmp_path / 'was-run'))
-    yield out
-    assert not osp.exists(out.path), 'the planted call was run'
 
 
 @pytest.fixture

@@ -1,18 +1,21 @@
+import fcntl
 import hashlib
+import http.client
+import http.server
 import io
 import os
+import subprocess
+import sys
+import threading
+import time
 import urllib.error
 import urllib.request
-import zipfile
+from contextlib import suppress
 from email.message import Message
 
 import pytest
 
-from diffmm_pyg.datasets.download import (
-    download_file,
-    git_blob_id,
-    unzip_file,
-)
+from diffmm_pyg.datasets.download import download_file, git_blob_id
 from diffmm_pyg.errors import ConfigError, DataError
 
 URL = 'https://example.org/folder/file'
@@ -21,11 +24,14 @@ BLOB_ID = hashlib.sha1(b'blob 5120\0' + CONTENT).hexdigest()
 
 
 class Response(io.BytesIO):
-    def __init__(self, content, length=None, url=URL):
+    def __init__(self, content, length=None, url=URL, content_range=None):
         super().__init__(content)
+        self.status = 200 if content_range is None else 206
         self.headers = Message()
         if length is not None:
             self.headers['Content-Length'] = str(length)
+        if content_range is not None:
+            self.headers['Content-Range'] = content_range
         self.url = url
 
     def geturl(self):
@@ -33,13 +39,14 @@ class Response(io.BytesIO):
 
 
 @pytest.fixture
-def answers(monkeypatch):
+def answers(monkeypatch, ranges):
     r"""What the network answers, one after the other."""
     out = []
 
     def urlopen(request, timeout):
         assert request.full_url == URL
         assert timeout > 0
+        ranges.append(request.get_header('Range'))
         answer = out.pop(0)
         if isinstance(answer, BaseException):
             raise answer
@@ -48,6 +55,12 @@ def answers(monkeypatch):
     monkeypatch.setattr(urllib.request, 'urlopen', urlopen)
     monkeypatch.setattr('time.sleep', lambda seconds: None)
     return out
+
+
+@pytest.fixture
+def ranges():
+    r"""The parts that were asked for."""
+    return []
 
 
 def test_git_blob_id_of_git(tmp_path):
@@ -70,11 +83,149 @@ def test_download_file_tries_again(tmp_path, answers):
     answers += [
         urllib.error.URLError('no route'),
         Response(CONTENT[:100], length=5120),  # The connection ends.
-        Response(CONTENT, length=5120),
+        Response(CONTENT, length=5120),  # It does not send parts.
     ]
     download_file(URL, str(path), BLOB_ID)
     assert path.read_bytes() == CONTENT
     assert len(answers) == 0
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_download_file_goes_on(tmp_path, answers, ranges):
+    path = tmp_path / 'file'
+    answers += [
+        Response(CONTENT[:100], 5120),
+        Response(CONTENT[100:300], 5020, content_range='bytes 100-5119/5120'),
+        TimeoutError('timed out'),
+    ]
+    with pytest.raises(DataError, match='timed out'):
+        download_file(URL, str(path), BLOB_ID)
+    assert (tmp_path / 'file.part').read_bytes() == CONTENT[:300]
+    # Another call goes on from there:
+    answers.append(Response(CONTENT[300:], 4820,
+                            content_range='bytes 300-5119/5120'))
+    download_file(URL, str(path), BLOB_ID)
+    assert path.read_bytes() == CONTENT
+    assert ranges == [None, 'bytes=100-', 'bytes=300-', 'bytes=300-']
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_download_file_that_was_whole(tmp_path, answers):
+    # It was killed after the last byte, before the file got its name.
+    (tmp_path / 'file.part').write_bytes(CONTENT)
+    download_file(URL, str(tmp_path / 'file'), BLOB_ID)
+    assert (tmp_path / 'file').read_bytes() == CONTENT
+    assert os.listdir(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize('part, answer', [
+    # Of another file,
+    (b'x' * 100, Response(CONTENT[100:], 5020,
+                          content_range='bytes 100-5119/5120')),
+    # longer than this one,
+    (b'x' * 9999, urllib.error.HTTPError(URL, 416, 'Range', None, None)),
+    # or followed by another part than was asked for.
+    (CONTENT[:100], Response(CONTENT[200:], 4920,
+                             content_range='bytes 200-5119/5120')),
+])
+def test_download_file_from_a_part_that_does_not_fit(tmp_path, answers, ranges,
+                                                     part, answer):
+    (tmp_path / 'file.part').write_bytes(part)
+    answers += [answer, Response(CONTENT, 5120)]
+    download_file(URL, str(tmp_path / 'file'), BLOB_ID)
+    assert (tmp_path / 'file').read_bytes() == CONTENT
+    assert ranges == [f'bytes={len(part)}-', None]
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_download_file_that_nothing_is_known_of_begins_anew(tmp_path, answers,
+                                                            ranges):
+    (tmp_path / 'file.part').write_bytes(b'of another one')
+    answers += [Response(CONTENT[:100], 5120), Response(CONTENT, 5120)]
+    download_file(URL, str(tmp_path / 'file'))
+    assert (tmp_path / 'file').read_bytes() == CONTENT
+    assert ranges == [None, None]
+    assert sorted(os.listdir(tmp_path)) == ['file', 'file.part']
+
+
+def test_download_file_by_two_processes(tmp_path, answers):
+    with open(tmp_path / 'file.part', 'wb') as f:
+        f.write(CONTENT[:100])
+        f.flush()
+        fcntl.flock(f, fcntl.LOCK_EX)
+        answers += [Response(CONTENT, 5120) for _ in range(3)]
+        with pytest.raises(DataError, match='another process downloads it'):
+            download_file(URL, str(tmp_path / 'file'), BLOB_ID)
+    assert (tmp_path / 'file.part').read_bytes() == CONTENT[:100]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    r"""Sends a file, and parts of it, slowly."""
+    content = bytes(range(256)) * 2**14  # 4 MiB
+
+    def do_GET(self):
+        start = int((self.headers['Range'] or 'bytes=0-')[6:-1])
+        self.server.starts.append(start)
+        self.send_response(206 if start > 0 else 200)
+        self.send_header('Content-Length', str(len(self.content) - start))
+        if start > 0:
+            self.send_header('Content-Range', f'bytes {start}-/*')
+        self.end_headers()
+        with suppress(ConnectionError):
+            for first in range(start, len(self.content), 2**20):
+                self.wfile.write(self.content[first:first + 2**20])
+                if self.server.is_slow:
+                    time.sleep(0.5)
+
+    def log_message(self, *args):
+        pass
+
+
+# Downloads by HTTPS, as far as the library can tell, from a local server:
+DOWNLOAD = '''
+import sys, urllib.request
+from diffmm_pyg.datasets.download import download_file
+port, path, blob_id = sys.argv[1:]
+urlopen = urllib.request.urlopen
+
+def local(request, timeout):
+    url = f'http://127.0.0.1:{port}/file'
+    response = urlopen(urllib.request.Request(url, headers=request.headers))
+    response.geturl = lambda: request.full_url
+    return response
+
+urllib.request.urlopen = local
+download_file('https://example.org/file', path, blob_id)
+'''
+
+
+def test_killed_download_goes_on(tmp_path, monkeypatch):
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    server.starts, server.is_slow = [], True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / 'expected').write_bytes(Handler.content)
+    path, part = tmp_path / 'file', tmp_path / 'file.part'
+    command = [sys.executable, '-W', 'ignore', '-c', DOWNLOAD,
+               str(server.server_port), str(path),
+               git_blob_id(str(tmp_path / 'expected'))]
+    try:
+        with subprocess.Popen(command) as child:
+            while not part.exists() or part.stat().st_size < 2**20:
+                assert child.poll() is None
+                time.sleep(0.05)
+            child.kill()
+        assert not path.exists()
+        size = part.stat().st_size
+        server.is_slow = False
+        monkeypatch.setattr(urllib.request, 'urlopen', urllib.request.urlopen)
+        monkeypatch.setattr(sys, 'argv', ['', *command[-3:]])
+        exec(DOWNLOAD, {})
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert server.starts == [0, size] and size >= 2**20
+    assert path.read_bytes() == Handler.content
+    assert sorted(os.listdir(tmp_path)) == ['expected', 'file']
 
 
 @pytest.mark.parametrize('answer, reason', [
@@ -82,13 +233,17 @@ def test_download_file_tries_again(tmp_path, answers):
     (lambda: TimeoutError('timed out'), 'timed out'),
     (lambda: Response(CONTENT[:100], 5120), 'after 100 of 5120 bytes'),
     (lambda: Response(b'<html>Not here</html>'), 'not the published one'),
+    (lambda: Response(CONTENT, 'much'), 'invalid literal for int'),
+    (lambda: http.client.BadStatusLine('x'), 'x'),
+    (lambda: urllib.error.HTTPError(URL, 503, 'Busy', None, None), '503'),
+    (lambda: urllib.error.HTTPError(URL, 429, 'Slow', None, None), '429'),
 ])
 def test_download_file_gives_up(tmp_path, answers, answer, reason):
     answers += [answer() for _ in range(4)]
     with pytest.raises(DataError, match=f'cannot be downloaded.*{reason}'):
         download_file(URL, str(tmp_path / 'file'), BLOB_ID)
     assert len(answers) == 1
-    assert os.listdir(tmp_path) == []
+    assert not (tmp_path / 'file').exists()
 
 
 def test_download_file_that_is_not_there(tmp_path, answers):
@@ -106,11 +261,25 @@ def test_download_file_too_large(tmp_path, answers):
     assert os.listdir(tmp_path) == []
 
 
-def test_download_file_interrupted(tmp_path, answers):
-    answers.append(KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        download_file(URL, str(tmp_path / 'file'))
+def test_download_file_that_says_it_is_too_large(tmp_path, answers):
+    answers.append(Response(b'', length=10**12))
+    with pytest.raises(DataError, match='more than 1000 bytes'):
+        download_file(URL, str(tmp_path / 'file'), BLOB_ID, max_bytes=1000)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize('blob_id, left', [(None, []), (BLOB_ID, ['.part'])])
+def test_download_file_interrupted(tmp_path, answers, blob_id, left):
+    class Interrupted(Response):
+        def read(self, size):
+            if self.tell() > 0:
+                raise KeyboardInterrupt
+            return super().read(100)
+
+    answers.append(Interrupted(CONTENT))
+    with pytest.raises(KeyboardInterrupt):
+        download_file(URL, str(tmp_path / 'file'), blob_id)
+    assert os.listdir(tmp_path) == [f'file{name}' for name in left]
 
 
 @pytest.mark.parametrize('url', ['http://a/b', 'file:///etc/passwd', 'ftp://a'])
@@ -124,57 +293,3 @@ def test_download_file_led_astray(tmp_path, answers):
     with pytest.raises(DataError, match='not encrypted'):
         download_file(URL, str(tmp_path / 'file'))
     assert os.listdir(tmp_path) == []
-
-
-def make_zip(path, **members):
-    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name.replace('__', '/'), content)
-
-
-def test_unzip_file(tmp_path):
-    make_zip(tmp_path / 'x.zip', other=b'1', folder__x=CONTENT)
-    unzip_file(str(tmp_path / 'x.zip'), str(tmp_path / 'x'))
-    assert (tmp_path / 'x').read_bytes() == CONTENT
-    assert sorted(os.listdir(tmp_path)) == ['x', 'x.zip']
-
-
-def test_unzip_file_stays_in_its_folder(tmp_path):
-    folder = tmp_path / 'folder'
-    folder.mkdir()
-    make_zip(folder / 'x.zip', **{'..__x': CONTENT, '..__evil': b'1'})
-    unzip_file(str(folder / 'x.zip'), str(folder / 'x'))
-    assert (folder / 'x').read_bytes() == CONTENT
-    assert os.listdir(tmp_path) == ['folder']
-
-
-@pytest.mark.parametrize('members', [
-    {},
-    {'y': b'1'},
-    {'x': b'1', 'a__x': b'2'},
-])
-def test_unzip_file_without_the_member(tmp_path, members):
-    make_zip(tmp_path / 'x.zip', **members)
-    with pytest.raises(DataError, match="does not hold one 'x'"):
-        unzip_file(str(tmp_path / 'x.zip'), str(tmp_path / 'x'))
-
-
-def test_unzip_file_too_large(tmp_path):
-    make_zip(tmp_path / 'x.zip', x=bytes(10**7))
-    with pytest.raises(DataError, match='more than 1000000 bytes'):
-        unzip_file(str(tmp_path / 'x.zip'), str(tmp_path / 'x'), 10**6)
-    assert os.listdir(tmp_path) == ['x.zip']
-
-
-@pytest.mark.parametrize('change', [
-    lambda content: content[:-30],
-    lambda content: b'nothing of the kind',
-    lambda content: content.replace(content[40:60], bytes(20), 1),
-])
-def test_unzip_file_damaged(tmp_path, change):
-    make_zip(tmp_path / 'x.zip', x=os.urandom(1000))
-    content = (tmp_path / 'x.zip').read_bytes()
-    (tmp_path / 'x.zip').write_bytes(change(content))
-    with pytest.raises(DataError, match='x.zip'):
-        unzip_file(str(tmp_path / 'x.zip'), str(tmp_path / 'x'))
-    assert os.listdir(tmp_path) == ['x.zip']

@@ -2,6 +2,7 @@ import os
 import pickle
 import shutil
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_splits_share_features_after_loading(tmp_path, source):
 
 
 @pytest.mark.parametrize('kind', ['pickle', 'torch', 'truncated', 'flipped',
-                                  'empty', 'foreign'])
+                                  'empty', 'foreign', 'packed'])
 def test_processed_file_is_never_trusted(tmp_path, source, attack, kind):
     load(tmp_path, source)
     path, = processed(tmp_path)
@@ -144,6 +145,12 @@ def test_processed_file_is_never_trusted(tmp_path, source, attack, kind):
         path.write_bytes(content.replace(value, bytes(16)))
     elif kind == 'empty':
         path.write_bytes(b'')
+    elif kind == 'packed':  # May unpack to any size.
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+            for name, part in parts.items():
+                archive.writestr(name, part + bytes(10**6))
     else:
         torch.save({'format': 1, 'splits': [{'user': 3}]}, path)
     with pytest.warns(UserWarning, match='is damaged or was not .*anew'):

@@ -1,4 +1,3 @@
-import builtins
 import pickle
 
 import numpy as np
@@ -6,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from diffmm_pyg.datasets.tables import read_csv, read_parquet, read_table
-from diffmm_pyg.errors import DataError, MissingExtraError
+from diffmm_pyg.datasets.tables import read_csv, read_table
+from diffmm_pyg.errors import DataError
 
 NAMES = ['user', 'item']
 
@@ -201,79 +200,3 @@ def test_read_pandas():
 def test_read_frame_errors(frame, match):
     with pytest.raises(DataError, match=match):
         read_table(frame, NAMES, name='log')
-
-
-def write_parquet(path, **columns):
-    pa = pytest.importorskip('pyarrow')
-    import pyarrow.parquet as pq
-    pq.write_table(pa.table(columns), path)
-
-
-def test_read_parquet(tmp_path):
-    path = str(tmp_path / 'x.parquet')
-    time = np.array(['2024-01-02', '2024-01-01'], dtype='datetime64[ns]')
-    write_parquet(path, item=['x', 'y'], user=[7, -1], timestamp=time,
-                  rating=[1., 2.])
-    table = read_parquet(path, NAMES, ['timestamp', 'split'])
-    assert table.ids('user') == ['7', '-1']
-    assert table.ids('item') == ['x', 'y']
-    assert set(table.columns) == {'user', 'item', 'timestamp'}
-    assert table.times('timestamp').argsort().tolist() == [1, 0]
-
-
-@pytest.mark.parametrize('values, match', [
-    ([1., 2.], 'neither an integer nor text'),
-    ([True, False], 'neither an integer nor text'),
-    ([b'a', b'b'], 'neither an integer nor text'),
-    (['a', None], "row 1, column 'user': the id is empty"),
-])
-def test_read_parquet_of_other_ids(tmp_path, values, match):
-    path = str(tmp_path / 'x.parquet')
-    write_parquet(path, user=values, item=[1, 2])
-    with pytest.raises(DataError, match=match):
-        read_parquet(path, NAMES).ids('user')
-
-
-def test_read_parquet_time_missing(tmp_path):
-    path = str(tmp_path / 'x.parquet')
-    write_parquet(path, user=[1, 2], item=[1, 2], timestamp=[5, None])
-    with pytest.raises(DataError, match="row 1, column 'timestamp'"):
-        read_parquet(path, NAMES, ['timestamp']).times('timestamp')
-
-
-def test_read_parquet_lacks_a_column(tmp_path):
-    path = str(tmp_path / 'x.parquet')
-    write_parquet(path, user=[1], what=[2])
-    with pytest.raises(DataError, match="'user,what' lacks the columns item"):
-        read_parquet(path, NAMES)
-
-
-def test_read_parquet_that_claims_too_many_rows(tmp_path):
-    path = str(tmp_path / 'x.parquet')
-    write_parquet(path, user=np.zeros(10**6, np.int8),
-                  item=np.zeros(10**6, np.int8))
-    with pytest.raises(DataError, match='it claims 1000000 rows'):
-        read_parquet(path, NAMES)
-
-
-def test_read_parquet_damaged(tmp_path):
-    path = tmp_path / 'x.parquet'
-    write_parquet(str(path), user=list(range(100)), item=list(range(100)))
-    content = path.read_bytes()
-    for end in range(0, len(content), 97):
-        path.write_bytes(content[:end])
-        with pytest.raises(DataError, match='x.parquet'):
-            read_parquet(str(path), NAMES)
-
-
-def test_read_parquet_without_pyarrow(tmp_path, monkeypatch):
-    real_import = builtins.__import__
-
-    def fail(name, *args, **kwargs):
-        if name.startswith('pyarrow'):
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, '__import__', fail)
-    with pytest.raises(MissingExtraError, match=r'diffmm_pyg\[parquet\]'):
-        read_parquet(str(tmp_path / 'x.parquet'), NAMES)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from loss_inputs import make_inputs
 from oracle import (
@@ -72,6 +72,9 @@ def check(dtype, likelihood, num_rows, num_items, num_modalities, num_steps,
     seed=st.integers(0, 2**31),
 )
 def test_loss_equals_textbook(dtype, likelihood, **kwargs):
+    # The one item has all probability, and gradients are what rounding leaves:
+    assume(likelihood == 'gaussian' or dtype == torch.double
+           or kwargs['num_items'] > 1)
     check(dtype, likelihood, **kwargs)
 
 

@@ -4,7 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_close, generator, random_rows
 
-from diffmm_pyg.utils import SparseRows, inner_product_topk, topk
+from diffmm_pyg.utils import (
+    RowEmbedding,
+    SparseRows,
+    inner_product_topk,
+    topk,
+)
 from diffmm_pyg.utils.topk import map_blocks
 
 
@@ -48,6 +53,49 @@ def test_equals_dense_topk(num_rows, num_keys, k, block_size, rows_at_a_time,
 def test_k_out_of_range(k):
     with pytest.raises(ValueError, match="'k' must lie in 1..5"):
         inner_product_topk(torch.randn(2, 3), torch.randn(5, 3), k)
+
+
+@given(
+    num_rows=st.integers(1, 6),
+    num_keys=st.integers(1, 30),
+    k=st.integers(1, 30),
+    block_size=st.sampled_from([1, 4, 7, 8192]),
+    rows_at_a_time=st.sampled_from([1, 2, 100]),
+    seed=st.integers(0, 2**31),
+)
+def test_first_of_equal_entries(num_rows, num_keys, k, block_size,
+                                rows_at_a_time, seed):
+    # Of small integers, whose products are exact and often the same.
+    g, k = generator(seed), min(k, num_keys)
+    query = torch.randint(-1, 2, (num_rows, 2), generator=g).float()
+    key = torch.randint(-1, 2, (num_keys, 2), generator=g).float()
+    rows, dense = random_rows(num_rows, num_keys, seed)
+    expected = (query @ key.t()).masked_fill(dense > 0, float('-inf'))
+    expected = expected.sort(dim=1, descending=True, stable=True)
+    embedding = RowEmbedding(SparseRows.from_edge_index(
+        query.new_empty(2, 0, dtype=torch.long), num_rows, num_keys),
+        torch.ones(num_rows), query)
+    widened = torch.cat([key, torch.zeros(num_keys, num_keys)], dim=1)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(topk, 'MAX_BLOCK_NUMEL',
+                            rows_at_a_time * min(block_size, num_keys))
+        for users, items in [(query, key), (embedding, widened)]:
+            value, index = inner_product_topk(users, items, k, exclude=rows,
+                                              block_size=block_size)
+            left = value > float('-inf')
+            assert value.equal(expected.values[:, :k])
+            assert index[left].equal(expected.indices[:, :k][left])
+
+
+def test_compiled_topk_takes_the_first_of_equal_entries():
+    torch.compiler.reset()
+    score = torch.tensor([[1., 2., 2., 1., 2.], [0., 0., 0., 0., 0.]])
+    compiled = torch.compile(topk.stable_topk, backend='eager',
+                             fullgraph=True)
+    for fn in [compiled, topk.stable_topk]:
+        value, index = fn(score, 4)
+        assert value.tolist() == [[2, 2, 2, 1], [0, 0, 0, 0]]
+        assert index.tolist() == [[1, 2, 4, 0], [0, 1, 2, 3]]
 
 
 def test_without_queries():

@@ -1,0 +1,54 @@
+r"""Damaged files of every kind that may come from a stranger."""
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip('pyarrow')
+pytestmark = pytest.mark.filterwarnings('ignore:Duplicate name')
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+
+from _fuzz_mutations import mutate  # noqa: E402
+from _fuzz_parsers import PARSERS  # noqa: E402
+
+from diffmm_pyg.errors import DiffMMError  # noqa: E402
+
+
+@pytest.fixture(scope='module', params=PARSERS)
+def parser(request):
+    return PARSERS[request.param]()
+
+
+@settings(max_examples=40)
+@given(rng=st.randoms(use_true_random=False), data=st.data())
+def test_only_our_errors(parser, tmp_path_factory, rng, data):
+    folder = tmp_path_factory.mktemp('files')
+    files = dict(data.draw(st.sampled_from(parser.seeds)))
+    name = data.draw(st.sampled_from([
+        name for name in files if name.rpartition('.')[2] in parser.damaged]))
+    others = [seed[name] for seed in parser.seeds if name in seed]
+    files[name] = mutate(rng, name, files[name], others)
+    for name, content in parser.mend(files).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    for call in parser.calls(folder):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                call()
+        except DiffMMError as e:
+            assert '\n' not in str(e) and len(str(e)) < 1000
+
+
+def test_campaign():
+    path = Path(__file__).with_name('fuzz_campaign.py')
+    done = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', path],
+        capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert '9 passed' in done.stdout
