@@ -148,15 +148,12 @@ class Trainer:
         model = self.state.model.eval()
         with autocast(self.device, self.precision):
             user_emb, item_emb = model.embed(self.state.data)
-        tensors = [item_emb]
-        if isinstance(user_emb, RowEmbedding):
-            tensors += user_emb.tensors.values()
-        else:
-            user_emb = user_emb.float()
-            tensors.append(user_emb)
+        user_emb, item_emb = user_emb.float(), item_emb.float()
+        tensors = [item_emb, *(user_emb.tensors.values() if isinstance(
+            user_emb, RowEmbedding) else [user_emb])]
         if not all(torch.isfinite(x).all() for x in tensors):
             raise self.keeper.not_finite('The embeddings are')
-        return user_emb, item_emb.float()
+        return user_emb, item_emb
 
     def _report(self, row: Dict[str, float]) -> None:
         if not self.processes.is_first:

@@ -51,6 +51,10 @@ class RowEmbedding:
                           self.rows.num_cols)
         return RowEmbedding(rows, fn(self.scale), fn(self.dense))
 
+    def float(self) -> 'RowEmbedding':
+        r"""Converts the embeddings to single precision."""
+        return self.apply(lambda x: x.float() if x.is_floating_point() else x)
+
     def __getitem__(self, index: Tensor) -> 'RowEmbedding':
         return RowEmbedding(self.rows.select(index), self.scale[index],
                             self.dense[index])
