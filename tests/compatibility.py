@@ -5,7 +5,7 @@ admits, each with and without torch-scatter and torch-sparse.
 
 The environments are made in FOLDER, by `setup_env.py`, and kept; OPTIONS go to
 `python -m pytest`. What is not to be installed is reported, and the rest goes
-on. `compatibility.json` beside this file is the last record.
+on. FILE gets a record of it.
 """
 import argparse
 import configparser
