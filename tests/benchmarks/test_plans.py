@@ -123,7 +123,7 @@ def test_keys_tell_what_changes_numbers(tmp_path, monkeypatch):
 
     base = key()
     assert key(label='B') == base
-    assert key(**{'training.lr': 3e-3, 'model.k': 5}) == base  # As preset.
+    assert key(**{'training.lr': 1e-3, 'model.k': 5}) == base  # As preset.
     assert key(**{'model.weight_scale': 10}) == base  # And 10 is 10.0.
     others = [
         key('1'), key(seed=1), key(**{'model.k': 6}),
