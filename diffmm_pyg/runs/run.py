@@ -119,7 +119,9 @@ class Run:
                 draft = recorded_model(self.config, **kwargs).state_dict()
             for name in draft.keys() | self.state.keys():
                 if draft[name].size() != self.state[name].size():
-                    raise ValueError(f"'{name}' is of another size")
+                    raise RunError(f"The run holds no model that can be built "
+                                   f"(its '{name}' is of another size than "
+                                   f"its 'config.json' says); train again")
             model = recorded_model(self.config, **kwargs)
             model.load_state_dict(self.state)
         except DiffMMError:
