@@ -26,8 +26,7 @@ CONFIG = configparser.RawConfigParser()
 CONFIG.read(ROOT / 'setup.cfg')
 TORCH_RANGE = CONFIG['options']['install_requires'].split()[0]
 PINS = re.findall(r'\S+==\S+', CONFIG['options.extras_require']['sparse'])
-# What the tests passed with, newest first:
-TORCH = ['2.13.0']
+TORCH = ['2.13.0']  # What the tests passed with, newest first.
 TORCH_WHEELS = 'https://download.pytorch.org/whl/cpu'
 PYG_WHEELS = 'https://data.pyg.org/whl/torch-{}+{}.html'
 MODES = {  # extras, what they bring, and the command

@@ -1,6 +1,6 @@
 r"""The campaign against trainings in short, and that it would find faults. It
 forks, which only works where PyTorch has no threads yet:
-`test_fault_campaign.py` runs these tests in a process of their own.
+`test_campaigns.py` runs these tests in a process of their own.
 """
 import json
 import sys

@@ -1,5 +1,4 @@
 r"""Damaged files of every kind that may come from a stranger."""
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -43,12 +42,3 @@ def test_only_our_errors(parser, tmp_path_factory, rng, data):
                 call()
         except DiffMMError as e:
             assert '\n' not in str(e) and len(str(e)) < 1000
-
-
-def test_campaign():
-    path = Path(__file__).with_name('fuzz_campaign.py')
-    done = subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', path],
-        capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout
-    assert '9 passed' in done.stdout

@@ -17,7 +17,6 @@ from small import (
     files,
     go_on,
     interrupt,
-    small_data,
     small_fit,
     small_model,
     with_losses,
@@ -30,17 +29,6 @@ from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import SparseRows, topk
 from diffmm_pyg.utils.interrupt import Interrupted
 from diffmm_pyg.utils.topk import map_blocks
-
-
-@pytest.fixture(scope='module')
-def data():
-    return small_data()
-
-
-@pytest.fixture(scope='module')
-def straight(data):
-    return small_fit(data, **SHORT)
-
 
 # Disk full ###################################################################
 

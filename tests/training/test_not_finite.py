@@ -8,7 +8,6 @@ from small import (
     assert_same_run,
     go_on,
     interrupt,
-    small_data,
     small_fit,
     small_model,
     with_losses,
@@ -20,16 +19,6 @@ from diffmm_pyg.nn.models import BPRMF
 from diffmm_pyg.runs import load
 from diffmm_pyg.training import Checkpoints
 from diffmm_pyg.utils.interrupt import Interrupted
-
-
-@pytest.fixture(scope='module')
-def data():
-    return small_data()
-
-
-@pytest.fixture(scope='module')
-def straight(data):
-    return small_fit(data, **SHORT)
 
 
 def spoil(*positions, value=float('nan')):
