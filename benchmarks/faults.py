@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import (
     Any,
@@ -39,8 +40,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     r"""Runs the campaign and returns 1 if anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--kills', type=positive, default=200, metavar='N',
-                        help='signals at random moments, of each kind '
-                        '(default: 200)')
+                        help='trainings that signals end at random moments, '
+                        'of each kind (default: 200)')
     parser.add_argument('--every', type=positive, default=1, metavar='N',
                         help='kill before every N-th operation on files, one '
                         'after the other (default: 1)')
@@ -87,24 +88,26 @@ def run(args: argparse.Namespace, folder: Path) -> List[Dict[str, Any]]:
 def at_moments(folder: Path, args: argparse.Namespace, expected: Any,
                rng: random.Random, seconds: float,
                signum: signal.Signals) -> Iterator[Attempt]:
-    r"""Kills trainings again and again, until the last one has finished."""
-    kills = training = 0
-    victim = Victim(folder / f'{signum.name}-0', args.epochs)
-    while True:
-        pid = victim.start()
-        if kills < args.kills:
-            time.sleep(rng.uniform(0, seconds))
-            with suppress(ProcessLookupError):
-                os.kill(pid, signum)
-        attempt = look_at(victim, pid, expected)
-        kills += attempt.killed
-        yield attempt
-        if attempt.killed:
-            continue
-        if kills == args.kills:
-            return
-        training += 1
-        victim = Victim(folder / f'{signum.name}-{training}', args.epochs)
+    r"""Kills trainings once or more, and goes on with each until it has
+    finished. One that was faster than the signal does not count.
+    """
+    trainings, done = count(), 0
+    while done < args.kills:
+        victim = Victim(folder / f'{signum.name}-{next(trainings)}',
+                        args.epochs)
+        kills, finished = 0, False
+        while not finished:
+            pid = victim.start()
+            if kills == 0 or rng.random() < 0.5:
+                time.sleep(rng.uniform(0, seconds))
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+            attempt = look_at(victim, pid, expected)
+            finished = not attempt.killed
+            kills += attempt.killed
+            if kills > 0:
+                yield attempt
+        done += kills > 0
 
 
 def at_operations(folder: Path, args: argparse.Namespace,
