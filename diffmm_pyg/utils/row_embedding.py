@@ -55,9 +55,22 @@ class RowEmbedding:
         r"""Converts the embeddings to single precision."""
         return self.apply(lambda x: x.float() if x.is_floating_point() else x)
 
-    def __getitem__(self, index: Tensor) -> 'RowEmbedding':
-        return RowEmbedding(self.rows.select(index), self.scale[index],
-                            self.dense[index])
+    def __getitem__(self, index: Union[slice, Tensor]) -> 'RowEmbedding':
+        if isinstance(index, slice) and index.step in [None, 1]:
+            start, end, _ = index.indices(self.rows.num_rows)
+            rows = self.rows.narrow(start, max(start, end))
+        else:
+            every = torch.arange(self.rows.num_rows, device=self.device)
+            rows = self.rows.select(every[index])
+        return RowEmbedding(rows, self.scale[index], self.dense[index])
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        r"""Returns the product with :obj:`[F + I, K]`. Rows are sparse: their
+        part takes interactions times :obj:`K`.
+        """
+        width = self.dense.size(1)
+        out = self.rows.matmul(other[width:]).mul_(self.scale.view(-1, 1))
+        return out.addmm_(self.dense, other[:width])
 
     def to_dense(self) -> Tensor:
         r"""Returns the embeddings :obj:`[N, F + I]`; meant for few users."""
@@ -72,18 +85,9 @@ UserEmbedding = Union[Tensor, RowEmbedding]
 def block_scores(user_emb: UserEmbedding,
                  item_emb: Tensor) -> Callable[[int, int], Tensor]:
     r"""Returns a function that scores all items for the users from
-    :obj:`start` to :obj:`end`. Rows are sparse: their part takes interactions
-    times items, not users times squared items.
+    :obj:`start` to :obj:`end`.
     """
-    if isinstance(user_emb, Tensor):
-        return lambda start, end: user_emb[start:end] @ item_emb.t()
-    rows, scale, dense = user_emb.rows, user_emb.scale, user_emb.dense
-    width = dense.size(1)
-    weight = item_emb[:, width:].t().contiguous()
-
-    def score(start: int, end: int) -> Tensor:
-        out = rows.narrow(start, end).matmul(weight)
-        out = out.mul_(scale[start:end].view(-1, 1))
-        return out.addmm_(dense[start:end], item_emb[:, :width].t())
-
-    return score
+    weight = item_emb.t()
+    if isinstance(user_emb, RowEmbedding):
+        weight = weight.contiguous()  # Once, not for every block.
+    return lambda start, end: user_emb[start:end] @ weight

@@ -17,6 +17,12 @@ def test_equals_dense(double):
     assert [emb.size(0), emb.size(1)] == list(expected.size())
     index = torch.tensor([4, 0, 4])
     assert_close(emb[index].to_dense(), expected[index])
+    for part in [slice(2, 5), slice(None), slice(4, 2), slice(0, 7, 3),
+                 torch.arange(7) > 4]:
+        assert_close(emb[part].to_dense(), expected[part])
+    weight = torch.randn(expected.size(1), 4)
+    assert_close(emb @ weight, expected @ weight)
+    assert_close(emb[index] @ weight, expected[index] @ weight)
     moved = emb.apply(torch.clone)
     assert_close(moved[index].to_dense(), expected[index])
     assert_close(RowEmbedding.from_rows(emb.rows)[index].to_dense(),
