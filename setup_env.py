@@ -2,7 +2,7 @@
 r"""Sets everything up in a virtual environment, then runs or tests it.
 
     python3 setup_env.py run [OPTIONS]     train on the default data
-    python3 setup_env.py test [OPTIONS]    run the test suite
+    python3 setup_env.py test [OPTIONS]    run the test suite in parallel
 
 Further options go to `python -m diffmm_pyg train` or `python -m pytest`. The
 environment is that of $DIFFMM_VENV, or the active one, or .venv beside this
@@ -29,11 +29,12 @@ PINS = re.findall(r'\S+==\S+', CONFIG['options.extras_require']['sparse'])
 TORCH = ['2.13.0']  # What the tests passed with, newest first.
 TORCH_WHEELS = 'https://download.pytorch.org/whl/cpu'
 PYG_WHEELS = 'https://data.pyg.org/whl/torch-{}+{}.html'
+PARALLEL = ['-n', 'auto', '--maxprocesses', '8', '--dist', 'loadfile']
 MODES = {  # extras, what they bring, and the command
     'run': ('train,plots,parquet', 'accelerate safetensors matplotlib pyarrow',
             ['-m', 'diffmm_pyg', 'train']),
     'test': ('test', 'accelerate safetensors matplotlib pyarrow pytest '
-             'hypothesis ir_measures', ['-m', 'pytest']),
+             'xdist hypothesis ir_measures', ['-m', 'pytest', *PARALLEL]),
 }
 # Fails where something is missing or broken. Of diffmm_pyg only the place
 # counts: a mistake in its code is no fault of the environment.

@@ -8,6 +8,12 @@ from diffmm_pyg.datasets.published import find_files
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import WITH_TORCH_SPARSE
 
+# Processes that test in parallel (of pytest-xdist) share the processor:
+WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+if WORKERS > 1:
+    torch.set_num_threads(max(1, torch.get_num_threads() // WORKERS))
+    os.environ['OMP_NUM_THREADS'] = str(torch.get_num_threads())
+
 settings.register_profile(
     'diffmm',
     max_examples=20,

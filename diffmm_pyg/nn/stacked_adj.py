@@ -131,7 +131,7 @@ def denoised_adjs(
     modalities: List[str],
     num_users: int,
     num_items: int,
-    dropout: float = 0.0,
+    dropout: float,
     sparse: Optional[bool] = None,
 ) -> Dict[str, StackedAdj]:
     r"""Returns the matrices of the generated edges that :obj:`data` holds, in

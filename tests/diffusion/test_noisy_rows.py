@@ -31,6 +31,8 @@ def product(x, weight, factor):
 def test_given_draws_equal_dense(double, monkeypatch, numel):
     monkeypatch.setattr(noisy_rows, 'MAX_BLOCK_NUMEL', numel)
     x, x0 = make(given=True)
+    # No more in memory, but for a single column:
+    assert x.block_size * NUM_ROWS <= max(numel, NUM_ROWS)
     weight = torch.randn(NUM_COLS, 3, requires_grad=True)
     factor = torch.randn(NUM_ROWS, 3)
     out, sq_norm, grad = product(x, weight, factor)
