@@ -1,6 +1,6 @@
 r"""What a step of DiffMM propagates over: the whole graph, or subgraphs."""
 import warnings
-from typing import TYPE_CHECKING, Dict
+from typing import TYPE_CHECKING, Dict, Optional
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class WholeGraph:
         self.model, self.data = model, data
         self.x_dict = modality_features(data)
         self.mask_dict = modality_masks(data)
+        self.denoised_adj_dict: Dict[str, StackedAdj] = {}
         self.adj = StackedAdj.from_edge_index(
             coalesce(data[INTERACTS].edge_index), model.num_users,
             model.num_items)
@@ -37,6 +38,7 @@ class WholeGraph:
     def update(self) -> None:
         r"""Takes over the edges that were generated for an epoch."""
         model = self.model
+        self.denoised_adj_dict = {}  # Two of them would take memory twice.
         self.denoised_adj_dict = denoised_adjs(
             self.data, model.modalities, model.num_users, model.num_items,
             model.edge_dropout)
@@ -67,9 +69,13 @@ class SampledGraph:
     def __init__(self, model: 'DiffMM', data: HeteroData):
         check_sampling(model)
         self.model, self.data = model, data
+        self.graph = HeteroData()
+        self.sampler: Optional[NeighborSampler] = None
 
     def update(self) -> None:
         r"""Takes over the edges that were generated for an epoch."""
+        # Two of them would take memory twice:
+        self.graph, self.sampler = HeteroData(), None
         self.graph = sampling_graph(self.data)
         with warnings.catch_warnings():
             # What PyG says of torch-sparse, which samples as well:
