@@ -15,6 +15,7 @@ from diffmm_pyg.typing import (
     EdgeType,
     denoised_edge_type,
 )
+from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
 
 __all__ = [
@@ -25,7 +26,19 @@ __all__ = [
     'modalities',
     'modality_features',
     'modality_masks',
+    'observed_rows',
 ]
+
+
+def observed_rows(data: HeteroData) -> SparseRows:
+    r"""Returns the training interactions of every user, each pair once.
+
+    Args:
+        data (HeteroData): The graph.
+    """
+    return SparseRows.from_edge_index(data[INTERACTS].edge_index,
+                                      data[USER].num_nodes,
+                                      data[ITEM].num_nodes)
 
 
 def modalities(data: HeteroData) -> List[str]:

@@ -82,6 +82,11 @@ class StackedConv(torch.nn.Module):
 
     def _edges(self, adj: StackedAdj, dtype: torch.dtype) -> WeightedAdj:
         if isinstance(adj.adj_t, SparseTensor):
+            if not getattr(self.conv, 'fuse', False):
+                # It gains nothing, and code like `row, col = edge_index`, as
+                # in PyG's tutorial, works.
+                row, col, value = adj.adj_t.coo()
+                return torch.stack([col, row]), self._weight(value, dtype)
             value = adj.adj_t.storage.value()
             weight = self._weight(value, dtype)
             if weight is value:

@@ -5,6 +5,7 @@ from diffmm_pyg.data import (
     modalities,
     modality_features,
     modality_masks,
+    observed_rows,
 )
 from diffmm_pyg.transforms.bipartite_gcn_norm import bipartite_degrees
 from diffmm_pyg.typing import INTERACTS, ITEM, USER, denoised_edge_type
@@ -34,7 +35,7 @@ def sampling_graph(data: HeteroData) -> HeteroData:
         out[ITEM][f'x_{modality}'] = x
     for modality, mask in modality_masks(data).items():
         out[ITEM][f'has_{modality}'] = mask
-    edge_index = data[INTERACTS].edge_index
+    edge_index = observed_rows(data).edge_index
     edges = {INTERACTS: (edge_index, torch.ones(
         edge_index.size(1), dtype=torch.get_default_dtype(),
         device=edge_index.device))}

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_geometric import EdgeIndex
 from torch_geometric.utils import coalesce, cumsum, degree
 
 # Of what is gathered at a time; large pieces of memory are slow to come by.
@@ -30,6 +31,8 @@ class SparseRows(NamedTuple):
         r"""Builds the rows from edges :math:`(2, |\mathcal{E}|)`, of which
         duplicates count once.
         """
+        if isinstance(edge_index, EdgeIndex):  # Which cannot be coalesced.
+            edge_index = edge_index.as_tensor()
         row, col = coalesce(edge_index, num_nodes=max(num_rows, num_cols))
         count = degree(row, num_rows, dtype=torch.long)
         return cls(cumsum(count), col, num_cols)

@@ -5,8 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_close, generator, random_rows
+from torch import Tensor
 
 from diffmm_pyg.utils import SparseRows, sparse_rows
+from torch_geometric import EdgeIndex
 
 
 @given(num_rows=st.integers(1, 9), num_cols=st.integers(1, 9),
@@ -46,8 +48,10 @@ def test_equals_scipy(double, num_rows, num_cols, seed):
         assert_close(out, other + dense.t() @ weight)
 
 
-def test_duplicates_count_once():
+@pytest.mark.parametrize('kind', [Tensor, EdgeIndex])
+def test_duplicates_count_once(kind):
     edge_index = torch.tensor([[1, 0, 1, 1], [2, 1, 2, 0]])
+    edge_index = kind(edge_index)
     rows = SparseRows.from_edge_index(edge_index, 3, 4)
     assert rows.rowptr.tolist() == [0, 1, 3, 3]
     assert rows.col.tolist() == [1, 0, 2]

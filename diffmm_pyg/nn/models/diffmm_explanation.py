@@ -1,9 +1,14 @@
+import copy
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
 
-from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.data import (
+    modality_features,
+    modality_masks,
+    observed_rows,
+)
 from diffmm_pyg.datasets.ids import node_ids
 from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn.models.diffmm_forward import (
@@ -100,6 +105,8 @@ def explain_diffmm(model: 'DiffMM', data: HeteroData, user: Id, item: Id,
         DataError: If :obj:`data` holds no generated edges.
     """
     model.check(data)
+    data = copy.copy(data)
+    data[INTERACTS].edge_index = observed_rows(data).edge_index
     u, = positions(user, node_ids(data, USER), USER)
     i, = positions(item, node_ids(data, ITEM), ITEM)
     graphs = _graphs(model, data)

@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING, Dict, Optional
 import torch
 from torch import Tensor
 
-from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.data import (
+    modality_features,
+    modality_masks,
+    observed_rows,
+)
 from diffmm_pyg.nn.models.diffmm_checks import check_sampling
 from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
 from diffmm_pyg.transforms.sampling_graph import sampling_graph
@@ -13,7 +17,6 @@ from diffmm_pyg.typing import INTERACTS, ITEM, USER
 from torch_geometric.data import HeteroData
 from torch_geometric.loader import LinkLoader
 from torch_geometric.sampler import NeighborSampler
-from torch_geometric.utils import coalesce
 
 if TYPE_CHECKING:
     from diffmm_pyg.nn.models.diffmm import DiffMM
@@ -32,8 +35,7 @@ class WholeGraph:
         self.mask_dict = modality_masks(data)
         self.denoised_adj_dict: Dict[str, StackedAdj] = {}
         self.adj = StackedAdj.from_edge_index(
-            coalesce(data[INTERACTS].edge_index), model.num_users,
-            model.num_items)
+            observed_rows(data).edge_index, model.num_users, model.num_items)
 
     def update(self) -> None:
         r"""Takes over the edges that were generated for an epoch."""

@@ -4,12 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.data import (
+    modality_features,
+    modality_masks,
+    observed_rows,
+)
 from diffmm_pyg.nn.models.diffmm_graphs import SampledGraph, WholeGraph
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.transforms import add_denoised_edges
-from diffmm_pyg.typing import INTERACTS
-from diffmm_pyg.utils import NegativeSampler, SparseRows, keyed_generator
+from diffmm_pyg.utils import NegativeSampler, keyed_generator
 from torch_geometric.data import HeteroData
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     """
     model.check(data)
     sizes = model.num_users, model.num_items
-    rows = SparseRows.from_edge_index(data[INTERACTS].edge_index, *sizes)
+    rows = observed_rows(data)
     user, item = rows.edge_index
     x_dict, mask_dict = modality_features(data), modality_masks(data)
     sampler = NegativeSampler(rows)

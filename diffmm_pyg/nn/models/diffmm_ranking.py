@@ -2,7 +2,11 @@ from typing import TYPE_CHECKING, List, NamedTuple
 
 from torch import Tensor
 
-from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.data import (
+    modality_features,
+    modality_masks,
+    observed_rows,
+)
 from diffmm_pyg.nn.models.random_walk import walk_weights
 from diffmm_pyg.nn.models.score_fusion import (
     Embeddings,
@@ -38,22 +42,21 @@ def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
     """
     model.check(data)
     sizes = model.num_users, model.num_items
-    edge_index = data[INTERACTS].edge_index
+    rows = observed_rows(data)
     dropout = model.edge_dropout if model.dropout_at_test else 0.
     out = model(modality_features(data),
-                StackedAdj.from_edge_index(edge_index, *sizes),
+                StackedAdj.from_edge_index(rows.edge_index, *sizes),
                 denoised_adjs(data, model.modalities, *sizes, dropout),
                 modality_masks(data), with_views=False)
     if model.denoiser_weight == model.walk_weight == 0:
         return out.user, out.item
     others: List[Embeddings] = []
-    rows = SparseRows.from_edge_index(edge_index, *sizes)
     if model.denoiser_weight > 0:
         weight = model.denoiser_weight / len(model.modalities)
         for user, item in model.diffusion.score_embeddings(rows).values():
             others.append((standardized(user, item, weight), item))
     if model.walk_weight > 0:
-        others.append(walk_embeddings(model, edge_index, rows))
+        others.append(walk_embeddings(model, data[INTERACTS].edge_index, rows))
     return concat_embeddings([(standardized(out.user, out.item), out.item),
                               *others])
 
@@ -67,6 +70,7 @@ def walk_embeddings(model: 'DiffMM', edge_index: Tensor,
     version = 0 if edge_index.is_inference() else edge_index._version
     kept = model.kept_walk
     if (kept is None or kept.edge_index is not edge_index
+            or kept.item.device != edge_index.device
             or (kept.version, kept.num_hops) != (version, model.walk_hops)):
         item = walk_weights(rows, model.walk_hops)
         user = standardized(RowEmbedding.from_rows(rows), item)

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import Embedding
 
-from diffmm_pyg.data import check_sizes
+from diffmm_pyg.data import check_sizes, observed_rows
 from diffmm_pyg.nn.models.recommender import Recommender
-from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import SparseRows
 from diffmm_pyg.utils.checks import check_range
 from torch_geometric.data import HeteroData
@@ -61,8 +60,7 @@ class EmbeddingRecommender(Recommender):
                 was made for.
         """
         check_sizes(data, *self.sizes, self.in_channels)
-        return SparseRows.from_edge_index(data[INTERACTS].edge_index,
-                                          *self.sizes)
+        return observed_rows(data)
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}({self.num_users}, '

@@ -1,4 +1,5 @@
 import abc
+import copy
 from typing import (
     Any,
     Callable,
@@ -15,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from diffmm_pyg.data import observed_rows
 from diffmm_pyg.datasets.ids import node_ids
 from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.recommendation import Id, Recommendations, recommend
-from diffmm_pyg.typing import INTERACTS, ITEM, USER
+from diffmm_pyg.typing import ITEM, USER
 from diffmm_pyg.utils.checks import check_k
 from diffmm_pyg.utils.row_embedding import UserEmbedding
-from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
 
 # Random draws are keyed by (seed, epoch, phase, step):
@@ -122,7 +123,14 @@ class Recommender(torch.nn.Module, abc.ABC):
         training = self.training
         user_emb, item_emb = self.eval().embed(data)
         self.train(training)
-        seen = SparseRows.from_edge_index(data[INTERACTS].edge_index,
-                                          user_emb.size(0), item_emb.size(0))
         ids = {kind: node_ids(data, kind) for kind in [USER, ITEM]}
-        return recommend(user_emb, item_emb, seen, ids, users, k)
+        return recommend(user_emb, item_emb, observed_rows(data), ids, users,
+                         k)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor],
+               recurse: bool = True) -> 'Recommender':
+        super()._apply(fn, recurse)
+        if self.data is not None:  # Moves with the parameters.
+            device = fn(torch.empty(0, dtype=torch.long)).device
+            self.data = copy.copy(self.data).to(device)
+        return self

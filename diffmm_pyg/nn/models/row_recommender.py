@@ -4,9 +4,8 @@ from typing import Callable, Dict, List, Tuple
 import torch
 from torch import Tensor
 
-from diffmm_pyg.data import check_sizes
+from diffmm_pyg.data import check_sizes, observed_rows
 from diffmm_pyg.nn.models.recommender import Key, Phase, Recommender
-from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils.checks import check_range
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
@@ -35,8 +34,7 @@ class RowRecommender(Recommender, abc.ABC):
             ConfigError: If :obj:`data` has other sizes than this model.
         """
         check_sizes(data, self.num_users, self.num_items)
-        return SparseRows.from_edge_index(data[INTERACTS].edge_index,
-                                          self.num_users, self.num_items)
+        return observed_rows(data)
 
     def phases(self, data: HeteroData) -> List[Phase]:
         return []

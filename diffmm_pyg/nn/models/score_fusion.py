@@ -28,7 +28,7 @@ def standardized(user_emb: UserEmbedding, item_emb: Tensor,
         item_emb (torch.Tensor): The embeddings :math:`(|\mathcal{I}|, F)`.
         weight (float, optional): The weight. (default: :obj:`1.`)
     """
-    dtype = torch.get_default_dtype()
+    dtype = torch.promote_types(item_emb.dtype, torch.get_default_dtype())
     with torch.autocast(user_emb.device.type, enabled=False):
         if isinstance(user_emb, RowEmbedding):
             dense = user_emb.dense.to(dtype)

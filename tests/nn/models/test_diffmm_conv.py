@@ -41,6 +41,17 @@ class OwnConv(MessagePassing):
         return edge_weight.view(-1, 1) * x_j
 
 
+class UnpackingConv(torch.nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.lin = Linear(channels, channels)
+
+    def forward(self, x, edge_index, edge_weight=None):
+        row, col = edge_index
+        message = edge_weight.view(-1, 1) * self.lin(x)[row]
+        return torch.zeros_like(x).index_add(0, col, message)
+
+
 def gin_conv(channels):
     return GINConv(Linear(channels, channels))
 
@@ -55,6 +66,7 @@ CONVS = {
     'TransformerConv': ('TransformerConv', lambda conv, x, adj: conv(
         x, adj[0], adj[1].view(-1, 1))),
     'OwnConv': (OwnConv, lambda conv, x, adj: conv(x, *adj)),
+    'UnpackingConv': (UnpackingConv, lambda conv, x, adj: conv(x, *adj)),
 }
 UNWEIGHTED = ['SAGEConv', 'GINConv']
 

@@ -85,6 +85,16 @@ def test_walk_over_a_large_catalogue(monkeypatch):
         small_model(small_data(), walk_weight=1.)
 
 
+def test_moved_models_rank_the_same():
+    model = small_model(small_data(), denoiser_weight=1., walk_weight=0.2)
+    small_fit(small_data(), model, epochs=1)
+    expected = model.recommend([3, 5])
+    actual = model.double().recommend([3, 5])
+    assert actual.item == expected.item
+    model.to('meta')
+    assert model.data['item'].x_image.is_meta
+
+
 def test_runs_rank_the_same(tmp_path):
     data = small_data()
     model = small_model(data, denoiser_weight=1., walk_weight=0.2)

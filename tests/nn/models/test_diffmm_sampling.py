@@ -109,6 +109,21 @@ def test_whole_neighborhoods_are_the_whole_graph(dtype, num_layers):
 
 
 @needs_sampler
+def test_pairs_that_repeat_count_once(double):
+    problem = Problem()
+    expected, store = problem.output(), problem.data[INTERACTS]
+    store.edge_index = torch.cat([store.edge_index,
+                                  store.edge_index[:, :100]], dim=1)
+    batch = problem.batch()
+    check_seeds(problem.model.batch_forward(batch), expected, batch)
+    assert_close(problem.output().user, expected.user)
+    model = problem.model.eval()
+    assert_close(model.embed(problem.data)[0], expected.user)
+    why = model.explain(3, 3, problem.data)
+    assert_close(torch.tensor(why.score), expected.user[3] @ expected.item[3])
+
+
+@needs_sampler
 @pytest.mark.parametrize('kwargs', [
     {'conv': 'LGConv'},
     {'conv': 'GATConv', 'denoised_conv': 'TransformerConv'},
