@@ -23,7 +23,7 @@ CONVS: Dict[str, Any] = {
 # classes that have such an argument: they are normalized and hold self-loops,
 # an edge has one weight, and what comes out is as wide as what goes in.
 GRAPH_KWARGS = {'normalize': False, 'add_self_loops': False, 'edge_dim': 1,
-                'concat': False}
+                'in_edge_channels': 1, 'dim': 1, 'concat': False}
 
 
 def conv_name(conv: Conv) -> str:
@@ -81,7 +81,7 @@ def conv_resolver(
         make = partial(conv, channels)
     try:
         return make(**kwargs)
-    except TypeError as e:
+    except (TypeError, ValueError, ImportError) as e:
         raise ConfigError(f"'{name}' cannot be made from {kwargs} ({e}); name "
                           f"its arguments, or pass a function that makes it "
                           f"of the number of channels") from e

@@ -20,8 +20,8 @@ class StackedConv(torch.nn.Module):
         conv (torch.nn.Module): The convolution.
 
     Raises:
-        ConfigError: If it needs more than nodes and weighted edges, or adds
-            self-loops, which the graph has.
+        ConfigError: If it needs more than nodes and weighted edges, adds
+            self-loops, which the graph has, or caches results.
 
     Shapes:
         - **input:** node features :math:`(|\mathcal{U}| + |\mathcal{I}|, F)`,
@@ -47,6 +47,9 @@ class StackedConv(torch.nn.Module):
         if getattr(conv, 'add_self_loops', False):
             raise ConfigError(f"'{name}' adds self-loops, but the graphs have "
                               f"them; make it with 'add_self_loops=False'")
+        if getattr(conv, 'cached', False):
+            raise ConfigError(f"'{name}' would keep what it makes of its "
+                              f"first input; make it with 'cached=False'")
         self.conv = conv
         self.weight_name: Optional[str] = None
         if 'edge_weight' in parameters:

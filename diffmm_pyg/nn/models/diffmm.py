@@ -256,7 +256,8 @@ class DiffMM(Recommender):
     def batch_forward(self, batch: HeteroData,
                       with_views: bool = True) -> DiffMMOutput:
         r"""Computes the embeddings of the seeds of a subgraph that a loader
-        of PyG drew from a :meth:`~diffmm_pyg.transforms.sampling_graph`.
+        of PyG drew from a :meth:`~diffmm_pyg.transforms.sampling_graph`, over
+        :obj:`num_layers + 2` hops: fewer leave something out.
         """
         return batch_forward(self, batch, with_views)
 

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 def batch_forward(model: 'DiffMM', batch: HeteroData,
                   with_views: bool = True) -> DiffMMOutput:
     r"""Computes the embeddings of the seeds of a subgraph that a loader drew
-    from a :meth:`~diffmm_pyg.transforms.sampling_graph`.
+    from a :meth:`~diffmm_pyg.transforms.sampling_graph`, over
+    :obj:`num_layers + 2` hops.
+
+    Raises:
+        DataError: If it is not such a subgraph.
     """
+    if not ('n_id' in batch[USER] and 'degree_interacts' in batch[USER]):
+        raise DataError("The batch is no subgraph of a sampling graph; make "
+                        "the loader for 'sampling_graph(data)'")
     mask_dict = modality_masks(batch)
     adjs = {m: StackedAdj.from_batch(batch, denoised_edge_type(m))
             for m in model.modalities}

@@ -65,6 +65,10 @@ CONVS = {
     'GINConv': (gin_conv, lambda conv, x, adj: conv(x, adj[0])),
     'TransformerConv': ('TransformerConv', lambda conv, x, adj: conv(
         x, adj[0], adj[1].view(-1, 1))),
+    'CGConv': ('CGConv', lambda conv, x, adj: conv(x, adj[0],
+                                                   adj[1].view(-1, 1))),
+    'GeneralConv': ('GeneralConv', lambda conv, x, adj: conv(
+        x, adj[0], adj[1].view(-1, 1))),
     'OwnConv': (OwnConv, lambda conv, x, adj: conv(x, *adj)),
     'UnpackingConv': (UnpackingConv, lambda conv, x, adj: conv(x, *adj)),
 }
@@ -187,6 +191,8 @@ def test_same_products_by_another_convolution(double, sparse):
     (lambda channels: len, None, "returned an object of type 'builtin_func"),
     (lambda channels: GATConv(4, 4), None, "make it with 'add_self_loops=Fa"),
     ('GATConv', {'add_self_loops': True}, "'GATConv' adds self-loops, but"),
+    ('SGConv', {'cached': True}, "make it with 'cached=False'"),
+    ('CuGraphSAGEConv', None, "'CuGraphSAGEConv' cannot be made"),
 ])
 def test_convolutions_that_cannot_be_made(conv, kwargs, message):
     with pytest.raises(ConfigError, match=message) as info:

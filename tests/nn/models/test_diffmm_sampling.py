@@ -109,6 +109,15 @@ def test_whole_neighborhoods_are_the_whole_graph(dtype, num_layers):
 
 
 @needs_sampler
+def test_batches_of_other_graphs():
+    problem = Problem()
+    for batch in [sampling_graph(problem.data), problem.data,
+                  next(iter(NeighborLoader(problem.data, ALL, USER)))]:
+        with pytest.raises(DataError, match=r"for 'sampling_graph\(data\)'"):
+            problem.model.batch_forward(batch)
+
+
+@needs_sampler
 def test_pairs_that_repeat_count_once(double):
     problem = Problem()
     expected, store = problem.output(), problem.data[INTERACTS]
