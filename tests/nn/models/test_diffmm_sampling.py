@@ -282,7 +282,7 @@ def test_without_a_sampler(monkeypatch):
 @needs_sampler
 @pytest.mark.skipif(lightning is None, reason="'lightning' is not installed")
 def test_lightning_module():
-    from torch_geometric.data import LightningLinkData
+    from torch_geometric.data.lightning import LightningLinkData
 
     class Module(lightning.LightningModule):
         def __init__(self, model):
