@@ -1,4 +1,6 @@
 r"""Damaged files of every kind that may come from a stranger."""
+import pickle
+import random
 import sys
 import warnings
 from pathlib import Path
@@ -12,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:Duplicate name')
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
-from _fuzz_mutations import mutate  # noqa: E402
+from _fuzz_mutations import PICKLED, mutate, mutate_pickle  # noqa: E402
 from _fuzz_parsers import PARSERS  # noqa: E402
 
 from diffmm_pyg.errors import DiffMMError  # noqa: E402
@@ -21,6 +23,12 @@ from diffmm_pyg.errors import DiffMMError  # noqa: E402
 @pytest.fixture(scope='module', params=PARSERS)
 def parser(request):
     return PARSERS[request.param]()
+
+
+def test_values_of_pickles_become_others():
+    content = pickle.dumps('None', 2)
+    found = {mutate_pickle(random.Random(i), content) for i in range(300)}
+    assert {b'\x80\x02' + value + b'q\x00.' for value in PICKLED} <= found
 
 
 @settings(max_examples=40)
