@@ -10,6 +10,9 @@ import struct
 import zipfile
 from typing import Any, Callable, Dict, List, Sequence
 
+import torch
+from safetensors.torch import load, save
+
 NUMBERS = [0, 1, -1, 2, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**31 - 1,
            2**31, 2**32 - 1, 2**32, 10**12, 2**40, 2**63 - 1, 2**63,
            2**64 - 1]
@@ -41,6 +44,8 @@ OPCODES = [
 PICKLED = [b'N', b'K\x00', b'\x8a\x05' + struct.pack('<Q', 10**11)[:5], TUPLES]
 DTYPES = ['<f4', '>f8', '<f2', '<c8', '|b1', '|O', '<U9', '|S3', '<i8', '>u2',
           '<M8[us]', '|V4', '<U0', '|V0', '<f16', "[('a', '<f4')]", 'f' * 99]
+TYPES = [torch.half, torch.double, torch.bfloat16, torch.float8_e5m2,
+         torch.complex64, torch.int32]
 SHAPES = ['()', '(0,)', '(3,)', '(3, 2)', '(2, 3)', '(1000000000000, 4)',
           '(4, -1)', '(-1, -1)', '(4611686018427387904, 4)', '(3, 0)',
           '(1000000000000, 0)', '(1, 1, 6)', '(True, 6)', '(1.0, 6)', '6',
@@ -191,7 +196,12 @@ def mutate_npy(rng: random.Random, content: bytes) -> bytes:
 
 
 def mutate_safetensors(rng: random.Random, content: bytes) -> bytes:
-    r"""Changes the header, or its length."""
+    r"""Changes the header, its length, or the type of one tensor."""
+    if rng.random() < 0.2:
+        tensors = load(content)
+        name = rng.choice(list(tensors))
+        tensors[name] = tensors[name].to(rng.choice(TYPES))
+        return save(tensors)
     size, = struct.unpack('<Q', content[:8])
     if rng.random() < 0.1:
         size = rng.choice(NUMBERS) % 2**64
