@@ -10,6 +10,9 @@ import struct
 import zipfile
 from typing import Any, Callable, Dict, List, Sequence
 
+import torch
+from safetensors.torch import load, save
+
 NUMBERS = [0, 1, -1, 2, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**31 - 1,
            2**31, 2**32 - 1, 2**32, 10**12, 2**40, 2**63 - 1, 2**63,
            2**64 - 1]
@@ -23,6 +26,7 @@ VALUES: List[Any] = [None, True, False, 0.5, -0.0, 1e308, [], {}, [[]], '',
 # Pieces of pickles: calls of what a reader must not call, lengths that only
 # are claimed, and what changes the stack, the memo or an object.
 CALL = b"cbuiltins\nexec\n(Vopen('../was-run','w').close()\ntR"
+TUPLES = b')' + b''.join(b'q%ch%c\x86' % (i, i) for i in range(99, 150))
 OPCODES = [
     CALL, CALL + b'0', b'cos\nsystem\n', b'cnumpy\ndtype\n', b'\x8c\x02os\x93',
     b'cnumpy.core.multiarray\n_reconstruct\n', b'c_codecs\nencode\n',
@@ -33,12 +37,15 @@ OPCODES = [
     *[b'J' + struct.pack('<i', n) for n in [-1, 0, 2**31 - 1]],
     b'N', b'\x88', b'}', b']', b')', b'(', b't', b'\x85', b'\x86', b'R', b'b',
     b'0', b'1', b'2', b's', b'u', b'.', b'\x81', b'Q', b'\x94', b'h\x00',
-    b')' + b''.join(b'q%ch%c\x86' % (i, i) for i in range(99, 150)),
-    b'2\x86' * 50, b'\x8f(', b'\x90', b'U\x01a', b'C\x08abcdefgh',
+    TUPLES, b'2\x86' * 50, b'\x8f(', b'\x90', b'U\x01a', b'C\x08abcdefgh',
     b'G\x7f\xf0\x00\x00\x00\x00\x00\x00',
 ]
+# Values: none, zero, 10^11, and a tuple that is twice in the next one.
+PICKLED = [b'N', b'K\x00', b'\x8a\x05' + struct.pack('<Q', 10**11)[:5], TUPLES]
 DTYPES = ['<f4', '>f8', '<f2', '<c8', '|b1', '|O', '<U9', '|S3', '<i8', '>u2',
           '<M8[us]', '|V4', '<U0', '|V0', '<f16', "[('a', '<f4')]", 'f' * 99]
+TYPES = [torch.half, torch.double, torch.bfloat16, torch.float8_e5m2,
+         torch.complex64, torch.int32]
 SHAPES = ['()', '(0,)', '(3,)', '(3, 2)', '(2, 3)', '(1000000000000, 4)',
           '(4, -1)', '(-1, -1)', '(4611686018427387904, 4)', '(3, 0)',
           '(1000000000000, 0)', '(1, 1, 6)', '(True, 6)', '(1.0, 6)', '6',
@@ -146,14 +153,15 @@ def mutate_value(rng: random.Random, node: Any) -> None:
 
 
 def mutate_pickle(rng: random.Random, content: bytes) -> bytes:
-    r"""Removes, repeats, inserts or moves operations."""
-    places = [pos for _, _, pos in pickletools.genops(content)]
+    r"""Removes, repeats, inserts or moves operations, or changes a value."""
+    ops = list(pickletools.genops(content))
+    places = [pos for _, _, pos in ops]
     places.append(len(content))
     start = rng.randrange(len(places) - 1)
     end = min(len(places) - 1, start + rng.choice([1, 1, 2, 5]))
     piece = content[places[start]:places[end]]
     where = rng.choice(places[:-1])
-    kind = rng.randrange(4)
+    kind = rng.randrange(5)
     if kind == 0:
         return content[:places[start]] + content[places[end]:]
     if kind == 1:
@@ -161,6 +169,11 @@ def mutate_pickle(rng: random.Random, content: bytes) -> bytes:
     if kind == 2:
         piece = rng.choice(OPCODES)
         return content[:where] + piece + content[where:]
+    if kind == 3:
+        i = rng.choice([i for i, (op, _, _) in enumerate(ops)
+                        if op.name.startswith(('BININT', 'BINUNICODE'))])
+        return content[:places[i]] + rng.choice(PICKLED) + (
+            content[places[i + 1]:])
     return content[:places[start]] + rng.choice(OPCODES) + (
         content[places[end]:])
 
@@ -183,7 +196,12 @@ def mutate_npy(rng: random.Random, content: bytes) -> bytes:
 
 
 def mutate_safetensors(rng: random.Random, content: bytes) -> bytes:
-    r"""Changes the header, or its length."""
+    r"""Changes the header, its length, or the type of one tensor."""
+    if rng.random() < 0.2:
+        tensors = load(content)
+        name = rng.choice(list(tensors))
+        tensors[name] = tensors[name].to(rng.choice(TYPES))
+        return save(tensors)
     size, = struct.unpack('<Q', content[:8])
     if rng.random() < 0.1:
         size = rng.choice(NUMBERS) % 2**64
@@ -231,9 +249,12 @@ def mutate_zip(rng: random.Random, content: bytes) -> bytes:
     r"""Packs anew, with other names or damaged members."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
-    i = rng.randrange(len(members))
+    i, kind = rng.randrange(len(members)), rng.randrange(4)
+    pickles = [i for i, (name, _) in enumerate(members)
+               if name.endswith('.pkl')]
+    if len(pickles) > 0 and rng.random() < 0.5:  # What all others hang from.
+        i, kind = pickles[0], 3
     name, data = members[i]
-    kind = rng.randrange(4)
     if kind == 0:
         members[i] = rng.choice(NAMES), data
     elif kind == 1:

@@ -1,10 +1,10 @@
 import copy
 import os.path as osp
-import zipfile
 from typing import List, Optional, Sequence, Type, Union
 
 import torch
 
+from diffmm_pyg.datasets.safe_load import load_values
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.utils.atomic import atomic_path
 from torch_geometric.data import HeteroData, InMemoryDataset
@@ -67,7 +67,7 @@ class SplitDataset(InMemoryDataset):
             with open(tmp, 'wb') as f:
                 torch.save(content, f)
             try:
-                torch.load(tmp, weights_only=True)
+                load_values(tmp)
             except Exception as e:
                 raise DataError(
                     f"What 'pre_transform' ({pre_transform}) returns holds "
@@ -82,21 +82,16 @@ class SplitDataset(InMemoryDataset):
             DataError: If the file is damaged, or not one of ours.
         """
         try:
-            with zipfile.ZipFile(path) as archive:
-                sizes = [info.file_size for info in archive.infolist()]
-                if sum(sizes) > osp.getsize(path):
-                    raise ValueError('its parts are larger than the whole')
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise ValueError(f"the part '{damaged}' is damaged")
-            content = torch.load(path, weights_only=True)
-            if content['format'] != FORMAT:
-                raise ValueError(f"its format is {content['format']}")
+            content = load_values(path)
+            pre_transform = content['pre_transform']
+            if (content['format'] != FORMAT or len(content['splits']) != 3
+                    or not isinstance(pre_transform, str)):
+                raise ValueError('its format is another one')
             splits: List[BaseData] = [
                 data_cls.from_dict(mapping) for mapping in content['splits']
             ]
             self._set_splits(splits)
-            return str(content['pre_transform'])
+            return pre_transform
         except Exception as e:
             raise DataError(f"'{osp.abspath(path)}' is damaged or was not "
                             f"written by this package; pass "

@@ -7,8 +7,9 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from contextlib import suppress
-from typing import IO, Optional
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Iterator, Optional
 
 from tqdm import tqdm
 
@@ -78,23 +79,17 @@ def _download(url: str, path: str, part: str, blob_id: Optional[str],
         if attempt > 0:
             time.sleep(2**attempt)
         try:
-            if not _is_published(part, blob_id):
-                _fetch(url, part, max_bytes, timeout)
-            if blob_id is not None and not _is_published(part, blob_id):
-                raise WrongContentError('its content is not the published one')
-            sync(part)
-            os.replace(part, path)
+            with locked(part) as f:
+                _complete(f, url, blob_id, max_bytes, timeout)
+                sync(part)
+                os.replace(part, path)
             sync(osp.dirname(osp.abspath(path)))
             return
         except DataError:
-            _remove(part)
             raise
         except (OSError, ValueError, http.client.HTTPException) as e:
             reason = one_line(e)
             code = e.code if isinstance(e, urllib.error.HTTPError) else 500
-            if (blob_id is None or code == RANGE_REFUSED
-                    or isinstance(e, WrongContentError)):
-                _remove(part)
             if code < 500 and code not in PASSING:
                 break  # Asking again gives the same answer.
     raise DataError(f"'{url}' cannot be downloaded ({reason}); try again "
@@ -102,12 +97,58 @@ def _download(url: str, path: str, part: str, blob_id: Optional[str],
                     f"give that folder as the source")
 
 
+@contextmanager
+def locked(path: str) -> Iterator[IO[bytes]]:
+    r"""Opens a file for this process alone, to write to its end. If it stays
+    empty, it is removed, and so are the folders that were made for it.
+
+    Raises:
+        OSError: If another process has it open so, or had and moved it.
+    """
+    made = [p for p in Path(path).absolute().parents if not p.exists()]
+    try:
+        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+        with open(path, 'ab') as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as e:
+                raise OSError('another process downloads it') from e
+            if not osp.samestat(os.fstat(f.fileno()), os.stat(path)):
+                raise OSError('another process downloaded it')
+            try:
+                yield f
+            finally:
+                f.flush()
+                if os.fstat(f.fileno()).st_size == 0:
+                    _remove(path)
+    finally:
+        with suppress(OSError):  # There is something in one.
+            for folder in made:
+                folder.rmdir()
+
+
+def _complete(f: IO[bytes], url: str, blob_id: Optional[str], max_bytes: int,
+              timeout: float) -> None:
+    r"""Downloads what is missing of a file, and verifies it. What cannot be
+    a part of it is removed.
+    """
+    if blob_id is None:
+        f.truncate(0)
+    elif git_blob_id(f.name) == blob_id:
+        return
+    try:
+        _fetch(url, f, max_bytes, timeout)
+        if blob_id is not None and git_blob_id(f.name) != blob_id:
+            raise WrongContentError('its content is not the published one')
+    except Exception as e:
+        if (isinstance(e, (DataError, WrongContentError))
+                or getattr(e, 'code', None) == RANGE_REFUSED):
+            f.truncate(0)
+        raise
+
+
 class WrongContentError(OSError):
     r"""What was downloaded is not what it was to be."""
-
-
-def _is_published(path: str, blob_id: Optional[str]) -> bool:
-    return osp.exists(path) and git_blob_id(path) == blob_id
 
 
 def _remove(path: str) -> None:
@@ -115,17 +156,31 @@ def _remove(path: str) -> None:
         os.remove(path)
 
 
-def _fetch(url: str, path: str, max_bytes: int, timeout: float) -> None:
+class EncryptedRedirects(urllib.request.HTTPRedirectHandler):
+    r"""Is led by HTTPS addresses only, whatever the last one is."""
+    def redirect_request(self, req: urllib.request.Request, fp: IO[bytes],
+                         code: int, msg: str,
+                         headers: http.client.HTTPMessage, newurl: str,
+                         ) -> Optional[urllib.request.Request]:
+        if not newurl.startswith('https://'):
+            raise DataError(f"'{req.full_url}' leads to '{newurl}', which is "
+                            f"not encrypted; give another source")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def open_url(request: urllib.request.Request, timeout: float) -> Any:
+    opener = urllib.request.build_opener(EncryptedRedirects)
+    return opener.open(request, timeout=timeout)
+
+
+def _fetch(url: str, f: IO[bytes], max_bytes: int, timeout: float) -> None:
     r"""Downloads a file, or what is missing of it."""
-    size = osp.getsize(path) if osp.exists(path) else 0
+    size = osp.getsize(f.name)
     headers = {'User-Agent': 'diffmm_pyg'}
     if size > 0:
         headers['Range'] = f'bytes={size}-'
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=timeout) as response:
-        if not response.geturl().startswith('https://'):
-            raise DataError(f"'{url}' leads to '{response.geturl()}', which "
-                            f"is not encrypted; give another source")
+    with open_url(request, timeout) as response:
         if response.status != PARTIAL_CONTENT:
             size = 0  # It sends all of it.
         elif not response.headers.get('Content-Range', '').startswith(
@@ -133,14 +188,9 @@ def _fetch(url: str, path: str, max_bytes: int, timeout: float) -> None:
             raise WrongContentError('it sends another part than was asked for')
         length = response.headers.get('Content-Length')
         total = size + int(length) if length is not None else None
-        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
-        with open(path, 'ab') as f:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as e:
-                raise OSError('another process downloads it') from e
-            f.truncate(size)
-            size = copy_stream(response, f, max_bytes, total, url, size)
+        f.truncate(size)
+        size = copy_stream(response, f, max_bytes, total, url, size)
+    f.flush()
     if total is not None and size != total:
         raise OSError(f'the connection ended after {size} of {total} bytes')
 

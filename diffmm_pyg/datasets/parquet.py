@@ -21,7 +21,7 @@ TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, STRUCT = (
     1, 2, 3, 4, 5, 6, 7, 8, 9, 12)
 # The numbers of fields: of the metadata, of a row group and a column in it,
 NUM_ROWS, ROW_GROUPS, COLUMNS, METADATA = 3, 4, 1, 3
-PATH, NUM_BYTES, DATA_OFFSET, DICTIONARY_OFFSET = 3, 7, 9, 11
+PATH, LENGTH, NUM_BYTES, DATA_OFFSET, DICTIONARY_OFFSET = 3, 5, 7, 9, 11
 # of the header of a page, and of what tells of its kind:
 UNPACKED, PACKED, DATA, DICTIONARY, DATA_V2 = 2, 3, 5, 7, 8
 NUM_VALUES = 1
@@ -76,7 +76,7 @@ def read_columns(file: Any, path: str,
     pages = page_sizes(file, path, list(names.values()))
     if sum(pages) > max_bytes:
         raise ValueError(f'it unpacks to {sum(pages)} bytes')
-    batch_size = min(2**16, max_bytes // max(pages, default=1))
+    batch_size = min(2**16, max_bytes // max([1, *pages]))
 
     parts: Dict[str, List[Any]] = {column: [] for column in names}
     known: Dict[str, Dict[Any, Any]] = {column: {} for column in names}
@@ -113,14 +113,16 @@ def page_sizes(file: Any, path: str, names: Sequence[str]) -> List[int]:
     where that of a column is damaged and asked for.
 
     Raises:
-        ValueError: If a column holds lists, or a page is damaged.
+        ValueError: If a column holds lists, a page is damaged, or pages are
+            those of several columns or row groups.
     """
     leaves = [file.schema.column(i) for i in range(len(file.schema))]
     plain = {leaf.path for leaf in leaves if leaf.path in names
              and leaf.max_repetition_level == 0 and leaf.length <= MAX_LENGTH}
     if len(plain) < len(names):
         raise ValueError('a column holds no plain values')
-    out = []
+    out: List[int] = []
+    num_bytes = 0
     with open(path, 'rb') as f, mmap.mmap(f.fileno(), 0,
                                           access=mmap.ACCESS_READ) as data:
         length = int.from_bytes(data[-8:-4], 'little')
@@ -128,15 +130,19 @@ def page_sizes(file: Any, path: str, names: Sequence[str]) -> List[int]:
         for row_group in metadata[ROW_GROUPS]:
             for chunk in row_group[COLUMNS]:
                 column = chunk[METADATA]
-                if b'.'.join(column[PATH]).decode() not in plain:
+                if (b'.'.join(column[PATH]).decode() not in plain
+                        or column[LENGTH] == 0):  # It has no pages.
                     continue
                 start = column[DATA_OFFSET]
                 start = min(start, column.get(DICTIONARY_OFFSET) or start)
                 end = start + column[NUM_BYTES]
                 while start < end:
-                    header, start = read_struct(data, start)
+                    header, first = read_struct(data, start)
                     check_page(header, metadata[NUM_ROWS])
-                    start += header[PACKED]
+                    num_bytes += first + header[PACKED] - start
+                    if num_bytes > len(data):
+                        raise ValueError('its pages overlap')
+                    start = first + header[PACKED]
                     out.append(header[UNPACKED])
     return out
 

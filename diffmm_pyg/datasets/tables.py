@@ -103,10 +103,18 @@ def read_csv(
         raise DataError(f"'{path}', line {reader.line_num + 1}: {e}; mend "
                         f"the line") from e
     except UnicodeDecodeError as e:
-        raise DataError(f"'{path}' is not encoded in UTF-8 ({e.reason} at "
-                        f"byte {e.start}); save it again as UTF-8") from e
+        raise DataError(f"'{path}', line {undecodable_line(path)}: not "
+                        f"encoded in UTF-8 ({e.reason}); save it again as "
+                        f"UTF-8") from e
     names = {column: header[i] for column, i in positions.items()}
     return Table(path, values, names, lines)
+
+
+def undecodable_line(path: str) -> int:
+    r"""Returns the number of the first line that is not encoded in UTF-8."""
+    with open(path, encoding='utf-8', errors='surrogateescape') as f:
+        return next(number for number, line in enumerate(f, 1)
+                    if any('\udc80' <= c <= '\udcff' for c in line))
 
 
 def sniff_header(line: str, required: Sequence[str],

@@ -60,13 +60,16 @@ def load(folder: str) -> Run:
     if dense != USER:
         scale = embeddings.get(f'{USER}.scale')
         if (scale is None or scale.size() != (sizes[0], )
+                or scale.dtype != embeddings[ITEM].dtype
                 or not torch.isfinite(scale).all()):
             raise _damaged(folder, 'embeddings.safetensors',
                            'no finite scale of each user')
     user_emb, item_emb = embeddings_from_tensors(embeddings,
                                                  graphs['observed'])
-    if user_emb.size(1) != item_emb.size(1):
-        raise _damaged(folder, 'embeddings.safetensors', 'unequal widths')
+    if (user_emb.size(1) != item_emb.size(1)
+            or embeddings[dense].dtype != item_emb.dtype):
+        raise _damaged(folder, 'embeddings.safetensors',
+                       'unequal widths or types')
     run = Run(
         config,
         _read_json(folder, 'metrics.json'),
@@ -88,7 +91,8 @@ def _damaged(folder: str, name: str, reason: Any) -> RunError:
 
 
 def _check_nodes(folder: str, kind: str, emb: Any, ids: Any) -> int:
-    if (emb is None or emb.dim() != 2 or not emb.is_floating_point()
+    if (emb is None or emb.dim() != 2
+            or emb.dtype not in [torch.float32, torch.float64]
             or not torch.isfinite(emb).all()):
         raise _damaged(folder, 'embeddings.safetensors',
                        f'no finite embeddings of {kind}s')

@@ -1,20 +1,17 @@
 import fcntl
 import hashlib
 import http.client
-import http.server
 import io
 import os
-import subprocess
-import sys
-import threading
-import time
 import urllib.error
 import urllib.request
+import urllib.response
 from contextlib import suppress
 from email.message import Message
 
 import pytest
 
+from diffmm_pyg.datasets import download
 from diffmm_pyg.datasets.download import download_file, git_blob_id
 from diffmm_pyg.errors import ConfigError, DataError
 
@@ -24,7 +21,7 @@ BLOB_ID = hashlib.sha1(b'blob 5120\0' + CONTENT).hexdigest()
 
 
 class Response(io.BytesIO):
-    def __init__(self, content, length=None, url=URL, content_range=None):
+    def __init__(self, content, length=None, content_range=None):
         super().__init__(content)
         self.status = 200 if content_range is None else 206
         self.headers = Message()
@@ -32,10 +29,6 @@ class Response(io.BytesIO):
             self.headers['Content-Length'] = str(length)
         if content_range is not None:
             self.headers['Content-Range'] = content_range
-        self.url = url
-
-    def geturl(self):
-        return self.url
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def answers(monkeypatch, ranges):
     r"""What the network answers, one after the other."""
     out = []
 
-    def urlopen(request, timeout):
+    def open_url(request, timeout):
         assert request.full_url == URL
         assert timeout > 0
         ranges.append(request.get_header('Range'))
@@ -52,7 +45,7 @@ def answers(monkeypatch, ranges):
             raise answer
         return answer
 
-    monkeypatch.setattr(urllib.request, 'urlopen', urlopen)
+    monkeypatch.setattr(download, 'open_url', open_url)
     monkeypatch.setattr('time.sleep', lambda seconds: None)
     return out
 
@@ -159,75 +152,6 @@ def test_download_file_by_two_processes(tmp_path, answers):
     assert (tmp_path / 'file.part').read_bytes() == CONTENT[:100]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    r"""Sends a file, and parts of it, slowly."""
-    content = bytes(range(256)) * 2**14  # 4 MiB
-
-    def do_GET(self):
-        start = int((self.headers['Range'] or 'bytes=0-')[6:-1])
-        self.server.starts.append(start)
-        self.send_response(206 if start > 0 else 200)
-        self.send_header('Content-Length', str(len(self.content) - start))
-        if start > 0:
-            self.send_header('Content-Range', f'bytes {start}-/*')
-        self.end_headers()
-        with suppress(ConnectionError):
-            for first in range(start, len(self.content), 2**20):
-                self.wfile.write(self.content[first:first + 2**20])
-                if self.server.is_slow:
-                    time.sleep(0.5)
-
-    def log_message(self, *args):
-        pass
-
-
-# Downloads by HTTPS, as far as the library can tell, from a local server:
-DOWNLOAD = '''
-import sys, urllib.request
-from diffmm_pyg.datasets.download import download_file
-port, path, blob_id = sys.argv[1:]
-urlopen = urllib.request.urlopen
-
-def local(request, timeout):
-    url = f'http://127.0.0.1:{port}/file'
-    response = urlopen(urllib.request.Request(url, headers=request.headers))
-    response.geturl = lambda: request.full_url
-    return response
-
-urllib.request.urlopen = local
-download_file('https://example.org/file', path, blob_id)
-'''
-
-
-def test_killed_download_goes_on(tmp_path, monkeypatch):
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    server.starts, server.is_slow = [], True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    (tmp_path / 'expected').write_bytes(Handler.content)
-    path, part = tmp_path / 'file', tmp_path / 'file.part'
-    command = [sys.executable, '-W', 'ignore', '-c', DOWNLOAD,
-               str(server.server_port), str(path),
-               git_blob_id(str(tmp_path / 'expected'))]
-    try:
-        with subprocess.Popen(command) as child:
-            while not part.exists() or part.stat().st_size < 2**20:
-                assert child.poll() is None
-                time.sleep(0.05)
-            child.kill()
-        assert not path.exists()
-        size = part.stat().st_size
-        server.is_slow = False
-        monkeypatch.setattr(urllib.request, 'urlopen', urllib.request.urlopen)
-        monkeypatch.setattr(sys, 'argv', ['', *command[-3:]])
-        exec(DOWNLOAD, {})
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert server.starts == [0, size] and size >= 2**20
-    assert path.read_bytes() == Handler.content
-    assert sorted(os.listdir(tmp_path)) == ['expected', 'file']
-
-
 @pytest.mark.parametrize('answer, reason', [
     (lambda: urllib.error.URLError('no route'), 'no route'),
     (lambda: TimeoutError('timed out'), 'timed out'),
@@ -288,8 +212,48 @@ def test_download_file_of_other_schemes(tmp_path, answers, url):
         download_file(url, str(tmp_path / 'file'))
 
 
-def test_download_file_led_astray(tmp_path, answers):
-    answers.append(Response(CONTENT, url='http://example.org/file'))
-    with pytest.raises(DataError, match='not encrypted'):
-        download_file(URL, str(tmp_path / 'file'))
-    assert os.listdir(tmp_path) == []
+@pytest.mark.parametrize('first', ['http:', 'ftp:', 'https:'])
+def test_download_file_led_astray(tmp_path, monkeypatch, first):
+    # By several addresses, the last of which is as it should be:
+    hops = {URL: f'{first}//a.org/b', 'https://a.org/b': 'https://a.org/c'}
+    asked = []
+
+    def https_open(self, request):
+        asked.append(request.full_url)
+        headers = Message()
+        if request.full_url in hops:
+            headers['Location'] = hops[request.full_url]
+        response = urllib.response.addinfourl(
+            io.BytesIO(CONTENT), headers, request.full_url,
+            302 if 'Location' in headers else 200)
+        response.msg = ''
+        return response
+
+    monkeypatch.setattr(urllib.request.HTTPSHandler, 'https_open', https_open)
+    if first == 'https:':
+        download_file(URL, str(tmp_path / 'file'), BLOB_ID)
+        assert (tmp_path / 'file').read_bytes() == CONTENT
+        assert asked == [URL, 'https://a.org/b', 'https://a.org/c']
+    else:
+        with pytest.raises(DataError, match=f"leads to '{first}//a.org/b', "
+                           f"which is not encrypted"):
+            download_file(URL, str(tmp_path / 'file'), BLOB_ID)
+        assert asked == [URL] and os.listdir(tmp_path) == []
+
+
+def test_part_is_locked_until_it_has_its_name(tmp_path, answers, monkeypatch):
+    held = []
+
+    def sync(path):
+        if path.endswith('.part'):  # Whole and verified
+            with open(path, 'ab') as f, suppress(BlockingIOError):
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.append(path)
+
+    monkeypatch.setattr(download, 'sync', sync)
+    for part in [b'', CONTENT]:
+        (tmp_path / 'file.part').write_bytes(part)
+        answers[:] = [Response(CONTENT, 5120)]
+        download_file(URL, str(tmp_path / 'file'), BLOB_ID)
+        assert (tmp_path / 'file').read_bytes() == CONTENT
+    assert held == []

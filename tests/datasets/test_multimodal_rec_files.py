@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffmm_pyg.data import modalities
-from diffmm_pyg.datasets import MultiModalRec, multimodal_rec
+from diffmm_pyg.datasets import MultiModalRec, download, multimodal_rec
 from diffmm_pyg.datasets.published import PUBLISHED, URL
 from diffmm_pyg.errors import ConfigError, DataError
 
@@ -83,10 +83,10 @@ def test_source_that_is_an_address(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('there', [False, True])
 def test_failed_download_leaves_no_folder(tmp_path, monkeypatch, there):
-    def urlopen(request, timeout):
+    def open_url(request, timeout):
         raise OSError('unreachable')
 
-    monkeypatch.setattr('urllib.request.urlopen', urlopen)
+    monkeypatch.setattr(download, 'open_url', open_url)
     monkeypatch.setattr('time.sleep', lambda seconds: None)
     root = tmp_path / 'new' / 'root'
     if there:  # What was there before stays, empty or not.

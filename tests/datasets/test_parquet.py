@@ -3,7 +3,7 @@ import builtins
 import numpy as np
 import pytest
 
-from diffmm_pyg.datasets import parquet
+from diffmm_pyg.datasets import hetero_data_from_tables, parquet
 from diffmm_pyg.datasets.parquet import read_parquet
 from diffmm_pyg.errors import DataError, MissingExtraError
 
@@ -159,3 +159,53 @@ def test_page_that_claims_to_be_large(tmp_path, number):
     path.write_bytes(first_page(path.read_bytes(), number))
     with pytest.raises(DataError, match='is damaged or no Parquet file'):
         read_parquet(str(path), NAMES)
+
+
+def repeat_row_group(content, times):
+    r"""The footer lists the only row group several times."""
+    size = int.from_bytes(content[-8:-4], 'little')
+    start = content.index(b'\x19\x1c\x19', len(content) - 8 - size)
+    _, end = parquet.read_struct(content, start + 2)
+    footer = content[len(content) - 8 - size:start] + (
+        bytes([0x19, 0xfc, times]) + content[start + 2:end] * times
+        + content[end:-8])
+    return content[:-8 - size] + footer + (
+        len(footer).to_bytes(4, 'little') + b'PAR1')
+
+
+@pytest.mark.parametrize('times', [1, 100])
+def test_row_groups_of_the_same_pages(tmp_path, times):
+    path = tmp_path / 'x.parquet'
+    ids = [f'{i:0100}' for i in range(100)]
+    write_parquet(str(path), {'compression': 'none'}, user=ids, item=ids)
+    path.write_bytes(repeat_row_group(path.read_bytes(), times))
+    if times == 1:
+        assert read_parquet(str(path), NAMES).ids('item') == ids
+    else:
+        with pytest.raises(DataError, match='its pages overlap'):
+            read_parquet(str(path), NAMES)
+
+
+@pytest.mark.parametrize('options', [
+    {}, {'use_dictionary': False}, {'data_page_version': '2.0'}])
+def test_row_groups_of_no_rows(tmp_path, options):
+    pa = pytest.importorskip('pyarrow')
+    import pyarrow.parquet as pq
+    path = str(tmp_path / 'x.parquet')
+    table = pa.table({'user': ['a', 'b'], 'item': [7, 8]})
+    with pq.ParquetWriter(path, table.schema, **options) as writer:
+        for num_rows in [2, 0, 1]:
+            writer.write_table(table.slice(0, num_rows))
+    assert read_parquet(path, NAMES).ids('user') == ['a', 'b', 'a']
+    assert read_parquet(path, NAMES).ids('item') == ['7', '8', '7']
+    pq.write_table(table.slice(0, 0), path, **options)
+    assert read_parquet(path, NAMES).ids('user') == []
+    with pytest.raises(DataError, match="x.parquet' holds no interaction"):
+        hetero_data_from_tables(path, {'image': np.ones((2, 2))}, ['7', '8'])
+
+
+def test_pages_of_no_bytes(tmp_path, monkeypatch):
+    path = str(tmp_path / 'x.parquet')
+    write_parquet(path, user=['a'], item=[7])
+    monkeypatch.setattr(parquet, 'page_sizes', lambda *args: [0, 0])
+    assert read_parquet(path, NAMES).ids('user') == ['a']

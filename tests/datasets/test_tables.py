@@ -59,7 +59,10 @@ def test_read_csv_keeps_ids_as_written(path):
     (b'user,item\na,1,5\n', 'line 2: 3 values'),
     (b'user,item\na,"1\n', 'line 2: '),
     (b'user,item\na,"1"2\n', 'line 2: '),
-    (b'user,item\n\xff\xfe,1\n', 'not encoded in UTF-8'),
+    (b'user,item\n\xff\xfe,1\n', 'line 2: not encoded in UTF-8'),
+    (b'user,item\n' + b'a,1\n' * 5000 + b'\xff,1\n', 'line 5002: not'),
+    (b'user,item\ra,1\rb,\xff\r', 'line 3: not'),
+    (b'user,item\na,1\n\xc3', 'line 3: not'),
     (b'user,item\n' + b'a' * 200_000 + b',1\n', 'line 2: field larger'),
 ])
 def test_read_csv_names_the_line(path, content, match):

@@ -3,10 +3,12 @@ import os
 import resource
 
 import pytest
+import safetensors.torch
 import torch
-from small import files, small_data, small_fit
+from small import files, small_data, small_fit, small_model
 
 from diffmm_pyg.errors import RunError
+from diffmm_pyg.nn.models import EASE
 from diffmm_pyg.runs import load, save_run
 
 
@@ -63,10 +65,34 @@ def test_dtype_of_edges(run, tmp_path, name, dtype):
     lambda emb: emb * float('nan'),
     lambda emb: emb[:, :3].contiguous(),
     lambda emb: emb.view(-1),
+    lambda emb: emb.double(),
+    lambda emb: emb.half(),
+    lambda emb: emb.to(torch.float8_e5m2),
 ])
 def test_embeddings_that_do_not_fit(run, tmp_path, change):
     run.user_emb = change(run.user_emb)
     save_run(run, str(tmp_path / 'run'))
+    with pytest.raises(RunError, match="embeddings.safetensors' is damaged"):
+        load(str(tmp_path / 'run'))
+
+
+@pytest.mark.parametrize('names, dtype', [
+    (['user', 'item'], torch.half),
+    (['user', 'item'], torch.float8_e5m2),
+    (['user', 'item'], torch.complex64),
+    (['user.scale'], torch.double),
+    (['user.dense'], torch.double),
+    (['user.scale', 'user.dense', 'item'], torch.half),
+])
+def test_embeddings_of_other_types(tmp_path, names, dtype):
+    data = small_data()
+    model = EASE(60, 40) if len(names[0]) > 4 else small_model(data)
+    small_fit(data, model, epochs=1, out=str(tmp_path / 'run'))
+    path = tmp_path / 'run' / 'embeddings.safetensors'
+    tensors = safetensors.torch.load_file(path)
+    for name in names:
+        tensors[name] = tensors[name].to(dtype)
+    safetensors.torch.save_file(tensors, path)
     with pytest.raises(RunError, match="embeddings.safetensors' is damaged"):
         load(str(tmp_path / 'run'))
 
