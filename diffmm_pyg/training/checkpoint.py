@@ -10,7 +10,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set
 from torch import Tensor
 
 from diffmm_pyg.errors import RunError
-from diffmm_pyg.runs.save import CHECKPOINTS, import_safetensors, reason
+from diffmm_pyg.runs.save import (
+    CHECKPOINTS,
+    import_safetensors,
+    is_checkpoint,
+    reason,
+)
 from diffmm_pyg.utils.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -183,7 +188,8 @@ class Checkpoints:
                 for number in numbers for ending in ['json', 'safetensors']}
         # With what was left by processes that were killed:
         for name in set(os.listdir(self.path)) - kept:
-            os.remove(os.path.join(self.path, name))
+            if is_checkpoint(name):
+                os.remove(os.path.join(self.path, name))
 
     def _write_values(self, number: int, values: Dict[str, Any]) -> None:
         with atomic_path(self._file(number, 'json')) as path:

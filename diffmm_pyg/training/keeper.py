@@ -5,8 +5,8 @@ from typing import Any, Dict, Optional, Union
 import torch
 
 from diffmm_pyg.errors import DiffMMError, RunError
-from diffmm_pyg.runs import Run, save_run
-from diffmm_pyg.runs.save import reason
+from diffmm_pyg.runs import Run
+from diffmm_pyg.runs.save import reason, write_run
 from diffmm_pyg.training.checkpoint import Checkpoint, Checkpoints
 from diffmm_pyg.training.resume import check_same_training
 from diffmm_pyg.training.state import Tensors, TrainingState
@@ -128,7 +128,7 @@ class Keeper:
                            "epochs; it only goes on with more 'epochs' or "
                            "'patience'", folder, len(run.history))
             return
-        save_run(run, folder, overwrite=True)
+        write_run(run, folder)
         self.checkpoints.finish()
 
     def not_finite(self, what: str) -> RunError:

@@ -24,6 +24,7 @@ from small import (
 
 from diffmm_pyg.diffusion import row_scores
 from diffmm_pyg.errors import RunError
+from diffmm_pyg.runs import load
 from diffmm_pyg.training import Checkpoints
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import SparseRows, topk
@@ -130,6 +131,51 @@ def test_two_processes(data, tmp_path):
         for kwargs in [{'resume': True}, {'overwrite': True}]:
             with pytest.raises(RunError, match='Another process trains in'):
                 small_fit(data, out=str(tmp_path / 'run'), **kwargs)
+
+
+# Files of others ############################################################
+
+
+@pytest.mark.parametrize('kwargs', [{'resume': True}, {'overwrite': True}],
+                         ids=lambda kwargs: next(iter(kwargs)))
+@pytest.mark.parametrize('name, match', [
+    ('checkpoints/my_other_model.pt', "my_other_model.pt' was not written by "
+     "a training; move it away, or name another folder"),
+    ('checkpoints/.ipynb_checkpoints/1.json', "ipynb_checkpoints' was not"),
+    ('checkpoints/checkpoint-1.json', "checkpoint-1.json' was not written"),
+    ('checkpoints', 'is not empty and holds no run'),
+    ('model.safetensors', 'is not empty and holds no run'),
+])
+def test_folder_of_somebody_else(data, tmp_path, kwargs, name, match):
+    for path in [tmp_path / 'config.json', tmp_path / name]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('weeks of work')
+    before = files(tmp_path)
+    with pytest.raises(RunError, match=match):
+        small_fit(data, epochs=1, out=str(tmp_path), **kwargs)
+    assert files(tmp_path) == before
+
+
+def test_empty_folder_of_somebody_else(data, tmp_path):
+    (tmp_path / 'train.py').write_text('')
+    (tmp_path / 'checkpoints').mkdir()
+    with pytest.raises(RunError, match='is not empty and holds no run'):
+        small_fit(data, epochs=1, out=str(tmp_path), overwrite=True)
+    (tmp_path / 'train.py').unlink()  # As a training that was killed early.
+    small_fit(data, epochs=1, out=str(tmp_path), resume=True)
+
+
+def test_what_comes_while_a_training_runs_stays(data, tmp_path):
+    def come(losses, key):
+        (tmp_path / 'checkpoints' / 'note.txt').write_text('mine')
+        (tmp_path / 'checkpoints' / '.3.json.a_b1.tmp').write_text('half')
+        return losses
+
+    small_fit(data, with_losses(small_model(data), come), epochs=1,
+              out=str(tmp_path))
+    assert load(str(tmp_path)).history[0]['epoch'] == 1
+    assert sorted(os.listdir(tmp_path / 'checkpoints')) == [
+        '2.json', '2.safetensors', 'note.txt']
 
 
 # Out of memory ###############################################################
