@@ -93,7 +93,7 @@ def _is_training(path: str, is_alone: bool) -> bool:
             raise RunError(f"'{os.path.join(path, name)}' was not written by "
                            f"a training; move it away, or name another "
                            f"folder, so that nothing is lost")
-    return is_alone or any(re.fullmatch(CHECKPOINT, name) for name in names)
+    return is_alone or any(re.fullmatch(r'\d+\.json', n) for n in names)
 
 
 def is_checkpoint(name: str) -> bool:
@@ -148,6 +148,13 @@ def write_run(run: Run, folder: str) -> None:
         if is_new:
             with suppress(OSError):  # It holds the run.
                 os.rmdir(folder)
+
+
+def remove_run(folder: str) -> None:
+    r"""Removes the run in a folder, if there is one."""
+    for name in [*FILES, 'curves.png']:  # Without the first, it is none.
+        with suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, name))
 
 
 def reason(error: BaseException) -> str:

@@ -133,6 +133,38 @@ def test_two_processes(data, tmp_path):
                 small_fit(data, out=str(tmp_path / 'run'), **kwargs)
 
 
+# A run that is replaced ######################################################
+
+
+def test_replaced_run_is_not_taken_for_its_successor(data, tmp_path):
+    def replace(position):
+        with pytest.raises(Interrupted):
+            small_fit(data, interrupt(small_model(data, seed=5), position,
+                                      SIGTERM), seed=5, out=str(tmp_path),
+                      overwrite=True, **SHORT)
+
+    small_fit(data, out=str(tmp_path), **{**SHORT, 'epochs': 1})
+    (tmp_path / 'note.txt').write_text('mine')
+    replace((1, 0, 0))
+    with pytest.raises(RunError, match='a training that has not finished'):
+        load(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == ['checkpoints', 'note.txt']
+    small_fit(data, small_model(data, seed=9), seed=5, out=str(tmp_path),
+              resume=True, **SHORT)
+    assert load(str(tmp_path)).config['training']['seed'] == 5
+
+
+def test_run_outlives_a_successor_that_never_began(data, tmp_path):
+    def fail(losses, key):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    run = small_fit(data, out=str(tmp_path), **{**SHORT, 'epochs': 1})
+    with pytest.raises(RunError, match='Out of memory in batch 1'):
+        small_fit(data, with_losses(small_model(data), fail), seed=5,
+                  out=str(tmp_path), overwrite=True, **SHORT)
+    assert_same_run(load(str(tmp_path)), run)
+
+
 # Files of others ############################################################
 
 
