@@ -1,3 +1,4 @@
+import re
 import warnings
 from typing import Callable, List, Optional, Tuple, TypeVar
 
@@ -10,6 +11,8 @@ from diffmm_pyg.utils.sparse_rows import SparseRows
 
 T = TypeVar('T')
 
+OUT_OF_MEMORY = re.compile('out of memory|STATUS_ALLOC_FAILED|std::bad_alloc|'
+                           "can't allocate memory|not enough memory")
 # The largest number of scores that are in memory at a time:
 MAX_BLOCK_NUMEL = 2**23
 
@@ -158,5 +161,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     memory.
     """
     return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            or "can't allocate memory" in str(error)
-            or 'not enough memory' in str(error))
+            or OUT_OF_MEMORY.search(str(error)) is not None)

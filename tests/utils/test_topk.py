@@ -122,6 +122,11 @@ ERRORS = [
                  "allocate 1 byte"),
     RuntimeError('DefaultCPUAllocator: not enough memory: you tried to '
                  'allocate 1 byte'),
+    RuntimeError('CUDA error: out of memory\nCUDA kernel errors might be '
+                 'asynchronously reported at some other API call'),
+    RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling '
+                 '`cublasCreate(handle)`'),
+    RuntimeError('std::bad_alloc'),
 ]
 
 
@@ -135,6 +140,16 @@ def test_map_blocks_halves(error):
     # Not once more is the larger size tried.
     assert fn.calls[3:] == [(3, 6), (6, 9), (9, 12), (12, 15), (15, 18),
                             (18, 20)]
+
+
+@pytest.mark.parametrize('error', [
+    RuntimeError('CUDA error: CUBLAS_STATUS_NOT_INITIALIZED'),
+    RuntimeError('CUDA error: an illegal memory access was encountered'),
+    ValueError('blocks'),
+], ids=str)
+def test_map_blocks_halves_for_nothing_else(error):
+    with pytest.raises(type(error), match=str(error)):
+        map_blocks(Memory(3, error), 20, 12)
 
 
 def test_map_blocks_keeps_work_done():
