@@ -1,5 +1,6 @@
 import logging
 import time
+from contextlib import suppress
 from typing import Any, Dict, Optional, Union
 
 import torch
@@ -51,7 +52,8 @@ class Keeper:
         if self.checkpoints is None:
             return
         if kind is not None and self._is_new and self.checkpoints.is_at_start:
-            self.checkpoints.clear()  # Nothing has been done yet.
+            with suppress(RunError):  # What has happened matters more.
+                self.checkpoints.clear()  # Nothing has been done yet.
         self.checkpoints.__exit__(kind, *args)
 
     def begin(self, resume: bool) -> None:
