@@ -52,6 +52,8 @@ def _begin(args: argparse.Namespace) -> Run:
     check_out(training['out'], training.get('overwrite', False))
 
     data = _load_data(origin, training.get('device'))
+    # The clocks of processes, which are connected now, may differ.
+    training['out'] = Processes.launched().from_first(training['out'])
     seed_everything(training.get('seed', 0))
     model = build_model(
         data[0], preset, name, given_hyper_parameters(args, DiffMM),
