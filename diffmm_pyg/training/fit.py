@@ -165,7 +165,7 @@ def fit(
                 raise Interrupted(e.signum, keeper.advice()) from None
             except LostProcessError as e:
                 raise RunError(f'{e}; {keeper.advice()}') from e
-        with uninterrupted():
+        with uninterrupted(), deterministic_algorithms(deterministic):
             run = _finish(state, splits, description, keeper)
             processes.wait()  # Until the run is written.
             return run

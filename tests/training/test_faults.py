@@ -26,6 +26,7 @@ from diffmm_pyg.diffusion import row_scores
 from diffmm_pyg.errors import RunError
 from diffmm_pyg.runs import load
 from diffmm_pyg.training import Checkpoints
+from diffmm_pyg.training.splits import Splits
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import SparseRows, topk
 from diffmm_pyg.utils.interrupt import Interrupted
@@ -275,13 +276,18 @@ def test_training_batch_is_never_changed(data, straight, tmp_path):
 # The same bits ###############################################################
 
 
-def test_deterministic_algorithms(data, straight):
-    modes = []
+def test_deterministic_algorithms(data, straight, monkeypatch):
+    modes, evaluate = [], Splits.evaluate
+
+    def evaluated(*args):
+        modes.append(torch.are_deterministic_algorithms_enabled())
+        return evaluate(*args)
 
     def watch(losses, key):
         modes.append(torch.are_deterministic_algorithms_enabled())
         return losses
 
+    monkeypatch.setattr(Splits, 'evaluate', evaluated)
     runs = [small_fit(data, with_losses(small_model(data), watch),
                       deterministic=True, **SHORT) for _ in range(2)]
     assert all(modes) and len(modes) > 0
