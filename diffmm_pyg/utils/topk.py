@@ -134,14 +134,14 @@ def map_blocks(fn: Callable[[int, int], T], num_rows: int,
                block_size: int) -> List[T]:
     r"""Calls :obj:`fn(start, end)` on consecutive blocks of rows and returns
     the results. Where memory runs out, the block is halved and the work goes
-    on from there.
+    on from there; its parts never reach into the next one.
     """
     out: List[T] = []
     if torch.compiler.is_compiling():
         block_size = num_rows  # The traced program is for any number of rows.
-    start, size = 0, block_size
+    start, size, block_end = 0, block_size, block_size
     while start < num_rows or len(out) == 0:
-        end = min(start + size, num_rows)
+        end = min(start + size, block_end, num_rows)
         try:
             out.append(fn(start, end))
         except (RuntimeError, MemoryError) as e:
@@ -150,6 +150,8 @@ def map_blocks(fn: Callable[[int, int], T], num_rows: int,
             size = (end - start) // 2
             continue
         start = end
+        if start == block_end:
+            block_end += block_size
     if size < block_size:
         warnings.warn(f"Out of memory with blocks of {block_size} rows; "
                       f"went on with {size}", stacklevel=2)

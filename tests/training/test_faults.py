@@ -231,13 +231,14 @@ def little_memory(monkeypatch):
     return fn
 
 
-def test_generation_halves_the_block(data, little_memory):
+@pytest.mark.parametrize('noise_step', [None, 2])
+def test_generation_halves_the_block(data, little_memory, noise_step):
     model = small_model(data)
     rows = SparseRows.from_edge_index(data[0][INTERACTS].edge_index, 60, 40)
-    expected = model.diffusion.generate(rows, k=3)
+    expected = model.diffusion.generate(rows, 3, noise_step=noise_step)
     little_memory(row_scores, 10)
     with pytest.warns(UserWarning, match='2048 rows; went on with 7'):
-        edges = model.diffusion.generate(rows, k=3)
+        edges = model.diffusion.generate(rows, 3, noise_step=noise_step)
     for m, (edge_index, weight) in expected.items():
         assert edges[m][0].equal(edge_index)
         assert torch.allclose(edges[m][1], weight, rtol=1e-5)

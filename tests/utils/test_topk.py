@@ -142,6 +142,15 @@ def test_map_blocks_halves(error):
                             (18, 20)]
 
 
+def test_map_blocks_halves_within_blocks():
+    fn = Memory(4, MemoryError())
+    with pytest.warns(UserWarning, match='blocks of 7 rows; went on with 3'):
+        out = map_blocks(fn, 15, 7)
+    assert sum(out, []) == list(range(15))
+    assert fn.calls == [(0, 7), (0, 3), (3, 6), (6, 7), (7, 10), (10, 13),
+                        (13, 14), (14, 15)]
+
+
 @pytest.mark.parametrize('error', [
     RuntimeError('CUDA error: CUBLAS_STATUS_NOT_INITIALIZED'),
     RuntimeError('CUDA error: an illegal memory access was encountered'),
