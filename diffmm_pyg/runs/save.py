@@ -150,11 +150,17 @@ def write_run(run: Run, folder: str) -> None:
                 os.rmdir(folder)
 
 
-def remove_run(folder: str) -> None:
-    r"""Removes the run in a folder, if there is one."""
-    for name in [*FILES, 'curves.png']:  # Without the first, it is none.
-        with suppress(FileNotFoundError):
-            os.remove(os.path.join(folder, name))
+def warn_of_successor(folder: str) -> None:
+    r"""Warns if there is a training in the folder of a run that has begun
+    after it and has not finished: such a one has more than one checkpoint.
+    """
+    names: List[str] = []
+    with suppress(OSError):  # There is none.
+        names = os.listdir(os.path.join(folder, CHECKPOINTS))
+    if sum(re.fullmatch(r'\d+\.json', name) is not None for name in names) > 1:
+        logger.warning("'%s' also holds a training that has not finished; "
+                       "this is the run that was there before it, until you "
+                       "go on by 'train --resume %s'", folder, folder)
 
 
 def reason(error: BaseException) -> str:

@@ -87,8 +87,8 @@ def fit(
         out (str, optional): The folder to write the run to.
             (default: :obj:`None`)
         overwrite (bool, optional): If set to :obj:`True`, a run in
-            :obj:`out` is replaced; it is gone when there is a checkpoint with
-            more than the start. (default: :obj:`False`)
+            :obj:`out` is replaced when this one has finished.
+            (default: :obj:`False`)
         resume (bool, optional): If set to :obj:`True`, goes on with the
             training in :obj:`out` if there is one, bit for bit as if it had
             not been interrupted. Only :obj:`epochs`, :obj:`patience`,

@@ -7,7 +7,7 @@ import torch
 
 from diffmm_pyg.errors import DiffMMError, RunError
 from diffmm_pyg.runs import Run
-from diffmm_pyg.runs.save import reason, remove_run, write_run
+from diffmm_pyg.runs.save import reason, write_run
 from diffmm_pyg.training.checkpoint import Checkpoint, Checkpoints
 from diffmm_pyg.training.resume import check_same_training
 from diffmm_pyg.training.state import Tensors, TrainingState
@@ -113,10 +113,6 @@ class Keeper:
         self.checkpoints.save(Checkpoint(
             {'config': self.config, 'state': self.state.values()},
             self.state.tensors()))
-        if self._is_new and not self.checkpoints.is_at_start:
-            # What it replaces is not to be taken for what it has come to.
-            remove_run(self.checkpoints.folder)
-            self._is_new = False
         self._time = time.monotonic()
 
     def finish(self, run: Run) -> None:

@@ -137,22 +137,21 @@ def test_two_processes(data, tmp_path):
 # A run that is replaced ######################################################
 
 
-def test_replaced_run_is_not_taken_for_its_successor(data, tmp_path):
-    def replace(position):
-        with pytest.raises(Interrupted):
-            small_fit(data, interrupt(small_model(data, seed=5), position,
-                                      SIGTERM), seed=5, out=str(tmp_path),
-                      overwrite=True, **SHORT)
-
-    small_fit(data, out=str(tmp_path), **{**SHORT, 'epochs': 1})
-    (tmp_path / 'note.txt').write_text('mine')
-    replace((1, 0, 0))
-    with pytest.raises(RunError, match='a training that has not finished'):
-        load(str(tmp_path))
-    assert sorted(os.listdir(tmp_path)) == ['checkpoints', 'note.txt']
-    small_fit(data, small_model(data, seed=9), seed=5, out=str(tmp_path),
-              resume=True, **SHORT)
+@pytest.mark.parametrize('position', [(0, 0, 0), (1, 0, 0)])
+def test_old_run_is_told_from_its_successor(data, tmp_path, caplog, position):
+    old = small_fit(data, out=str(tmp_path), **{**SHORT, 'epochs': 1})
+    assert_same_run(load(str(tmp_path)), old)
+    assert 'also holds' not in caplog.text
+    with pytest.raises(Interrupted):
+        small_fit(data, interrupt(small_model(data), position, SIGTERM),
+                  seed=5, out=str(tmp_path), overwrite=True, **SHORT)
+    assert_same_run(load(str(tmp_path)), old)
+    assert (f"'{tmp_path}' also holds a training that has not finished; this "
+            f"is the run that was there before it") in caplog.text
+    caplog.clear()
+    go_on(data, tmp_path, seed=5)
     assert load(str(tmp_path)).config['training']['seed'] == 5
+    assert 'also holds' not in caplog.text
 
 
 def test_run_outlives_a_successor_that_never_began(data, tmp_path):
