@@ -5,10 +5,12 @@ import json
 import mmap
 import os
 import signal
+import struct
 import sys
+import tempfile
 import traceback
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
@@ -20,6 +22,7 @@ from diffmm_pyg.training import Checkpoints
 from diffmm_pyg.utils.interrupt import Interrupted
 from torch_geometric import seed_everything
 
+STEP = struct.Struct('4i')  # Whether there was one; epoch, phase, batch.
 OPERATIONS = ['fsync', 'remove', 'rename', 'replace']
 
 
@@ -35,16 +38,19 @@ class Victim:
         self.epochs = epochs
         self.run = folder / 'run'
         self.data = FakeMultiModalRec(60, 40, num_blocks=4)
-        # Shared with the processes: the epoch they are in.
-        self._epoch = mmap.mmap(-1, 4)
+        # Shared with the processes: the step they are in.
+        self._step = mmap.mmap(-1, STEP.size)
         folder.mkdir()
+        # PyG leaves a module of every convolution among temporary files, once
+        # in each process that does not inherit it.
+        self._model()
 
     def start(self, operation: Optional[int] = None) -> int:
         r"""Starts the training, or goes on with it, and returns the id of the
         process, which kills itself before an operation on files if that has
         a number.
         """
-        self._set_epoch(0)
+        self._set_step(0, 0, 0, 0)
         sys.stdout.flush(), sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
@@ -52,25 +58,40 @@ class Victim:
         return pid
 
     @staticmethod
-    def wait(pid: int) -> bool:
-        r"""Returns whether a process has finished, or was killed."""
+    def wait(pid: int) -> int:
+        r"""Returns 0 if a process has finished, or the exit code of one that
+        was killed: the negative signal if it did not handle it.
+        """
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        # Negative is the signal of a process that did not handle it.
-        if code in [-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM]:
-            return False
-        if code != 0:
+        if code not in [0, -signal.SIGKILL, -signal.SIGTERM,
+                        128 + signal.SIGTERM]:
             raise RuntimeError(f'A training failed (exit code {code})')
-        return True
+        return code
 
     def lost_epochs(self) -> int:
         r"""Returns how many epochs were finished and cannot be gone on from.
         """
+        return max(0, STEP.unpack(self._step[:])[1] - self._position()[0])
+
+    def is_orderly(self, code: int) -> bool:
+        r"""Whether a process that SIGTERM ended has, once it trained, saved
+        its last step and told so by its exit code.
+        """
+        has_begun, epoch, phase, step = STEP.unpack(self._step[:])
+        position = self._position()
+        if not has_begun or position[0] == self.epochs:
+            return True
+        return (code == 128 + signal.SIGTERM
+                and position >= (epoch, phase, step + 1))
+
+    def _position(self) -> Tuple[int, ...]:
+        r"""Returns the step that the training goes on with."""
         checkpoints = Checkpoints(str(self.run))
         last = None
         if os.path.exists(checkpoints.path):
             last = checkpoints.load()
-        kept = 0 if last is None else last.values['state']['position'][0]
-        return max(0, int.from_bytes(self._epoch[:], 'little') - kept)
+        return (0, 0, 0) if last is None else tuple(
+            last.values['state']['position'])
 
     def result(self) -> Dict[str, Any]:
         r"""Returns all that a finished run consists of, but for the time that
@@ -100,11 +121,10 @@ class Victim:
             os.chdir(self.folder)
             os.environ.update({name: str(self.folder)
                                for name in ['HOME', 'TMPDIR']})
+            tempfile.tempdir = None  # It was looked up before the fork.
             if operation is not None:
                 _kill_before(operation)
-            seed_everything(0)
-            model = diffmm_pyg.build_model(
-                self.data[0], diffusion={'hidden_channels': 16})
+            model = self._model()
             self._watch(model)
             diffmm_pyg.fit(model, self.data, epochs=self.epochs,
                            batch_size=64, top_k=5, device='cpu',
@@ -116,22 +136,27 @@ class Victim:
             traceback.print_exc()
             os._exit(1)
 
+    def _model(self) -> DiffMM:
+        seed_everything(0)
+        return diffmm_pyg.build_model(self.data[0],
+                                      diffusion={'hidden_channels': 16})
+
     def _watch(self, model: DiffMM) -> None:
-        r"""Lets the training tell which epoch it is in."""
+        r"""Lets the training tell which step it is in."""
         phases = model.phases
 
         def watched(phase: Phase) -> Phase:
             def loss(index: torch.Tensor, batch_size: int,
                      key: Any) -> Dict[str, torch.Tensor]:
-                self._set_epoch(key[1])
+                self._set_step(1, *key[1:])
                 return phase.loss(index, batch_size, key)
 
             return phase._replace(loss=loss)
 
         model.phases = lambda data: [watched(phase) for phase in phases(data)]
 
-    def _set_epoch(self, epoch: int) -> None:
-        self._epoch[:] = epoch.to_bytes(4, 'little')
+    def _set_step(self, *step: int) -> None:
+        self._step[:] = STEP.pack(*step)
 
 
 def _kill_before(number: int) -> None:

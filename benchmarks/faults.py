@@ -32,6 +32,7 @@ class Attempt(NamedTuple):
     r"""What one process left that was killed, or that finished."""
     killed: bool
     lost_epochs: int
+    orderly: bool
     identical: bool
     stray_files: List[str]
 
@@ -128,9 +129,11 @@ def at_operations(folder: Path, args: argparse.Namespace,
 
 def look_at(victim: Victim, pid: int, expected: Any) -> Attempt:
     r"""Waits for a process and looks at what it left."""
-    if not victim.wait(pid):
-        return Attempt(True, victim.lost_epochs(), True, [])
-    return Attempt(False, 0, victim.result() == expected,
+    code = victim.wait(pid)
+    if code != 0:
+        return Attempt(True, victim.lost_epochs(), code == -signal.SIGKILL
+                       or victim.is_orderly(code), True, [])
+    return Attempt(False, 0, True, victim.result() == expected,
                    victim.stray_files())
 
 
@@ -140,11 +143,13 @@ def summarize(name: str, attempts: List[Attempt]) -> Dict[str, Any]:
         'fault': name,
         'times': sum(attempt.killed for attempt in attempts),
         'lost_epochs': sum(attempt.lost_epochs for attempt in attempts),
+        'disorderly': sum(not attempt.orderly for attempt in attempts),
         'finished': len(finished),
         'identical': sum(attempt.identical for attempt in finished),
         'stray_files': sum((attempt.stray_files for attempt in finished), []),
     }
-    row['passed'] = (row['lost_epochs'] == 0 and row['stray_files'] == []
+    row['passed'] = (row['lost_epochs'] == row['disorderly'] == 0
+                     and row['stray_files'] == []
                      and row['identical'] == row['finished'])
     return row
 
@@ -153,7 +158,8 @@ def print_table(rows: List[Dict[str, Any]]) -> None:
     print('| fault | times tried | result |\n|---|---|---|')
     for row in rows:
         print(f"| {row['fault']} | {row['times']} | {row['lost_epochs']} "
-              f"epochs lost beyond the current one, {row['identical']} of "
+              f"epochs lost beyond the current one, {row['disorderly']} "
+              f"stopped by SIGTERM without saving, {row['identical']} of "
               f"{row['finished']} finished runs identical to the undisturbed "
               f"one, {len(row['stray_files'])} files outside the run |")
 

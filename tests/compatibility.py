@@ -97,6 +97,12 @@ def test(venv: Path, extensions: bool, options: List[str]) -> Dict[str, Any]:
     python = venv / 'bin' / 'python'
     if not extensions:
         run([python, '-m', 'pip', 'uninstall', '-q', '-y', *EXTENSIONS], venv)
+    for name in EXTENSIONS:  # Set-up goes on without them.
+        found = run([python, '-c', f"import {name.replace('-', '_')}"],
+                    venv).returncode == 0
+        if found != extensions:
+            return {'result': f'still installed: {name}' if found else
+                    f'not installed: {name}'}
     versions = run([python, '-m', 'pip', 'list', '--format',
                     'freeze'], venv)
     names = {re.split('[=>]', line)[0] for line in constraints('newest')}

@@ -9,6 +9,7 @@ from diffmm_pyg.build import build_model
 from diffmm_pyg.cli.data import EMBEDDED, load_data
 from diffmm_pyg.cli.options import given_hyper_parameters
 from diffmm_pyg.cli.output import print_metrics
+from diffmm_pyg.datasets.published import PUBLISHED
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn import DiffMM
@@ -52,6 +53,8 @@ def _begin(args: argparse.Namespace) -> Run:
     check_out(training['out'], training.get('overwrite', False))
 
     data = _load_data(origin, training.get('device'))
+    # The clocks of processes, which are connected now, may differ.
+    training['out'] = Processes.launched().from_first(training['out'])
     seed_everything(training.get('seed', 0))
     model = build_model(
         data[0], preset, name, given_hyper_parameters(args, DiffMM),
@@ -84,12 +87,28 @@ def _go_on(args: argparse.Namespace) -> Run:
         raise ConfigError(f"'--resume' goes on in its folder "
                           f"'{args.run}'; leave '--out' away")
     check_config(training)
-    data = _load_data({**origin, **given}, training['device'])
+    data = _load_data({**_recorded_data(origin, args), **given},
+                      training['device'])
     config['model'].update(given_hyper_parameters(args, DiffMM))
     config.setdefault('diffusion', {}).update(
         given_hyper_parameters(args, GraphDiffusion, 'diffusion_'))
     return fit(recorded_model(config), data, **training, out=args.run,
                resume=True, origin=origin)
+
+
+def _recorded_data(origin: Dict[str, Any],
+                   args: argparse.Namespace) -> Dict[str, Any]:
+    r"""Returns where the data of a training, which may be that of a stranger,
+    is: no address, and no folder that would have to be made.
+    """
+    root, data = origin.get('root'), args.data or origin.get('data')
+    if (args.root is None and root is not None and data in PUBLISHED
+            and not os.path.isdir(os.path.join(root, data))):
+        raise ConfigError(f"'{args.run}' began with '--root' of '{root}', "
+                          f"which does not hold '{data}' now; give '--root' "
+                          f"anew")
+    is_address = '://' in str(origin.get('source'))
+    return {**origin, 'source': None} if is_address else origin
 
 
 def _load_data(origin: Dict[str, Any], device: Optional[str]) -> Any:

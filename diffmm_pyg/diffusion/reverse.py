@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
 from diffmm_pyg.diffusion.noisy_rows import (
@@ -67,6 +68,7 @@ class HiddenReverse:
         noise_step: Optional[int] = None,
         noise: Optional[Tensor] = None,
         seed: Tuple[int, ...] = (0, ),
+        share: Optional[BatchShare] = None,
     ) -> Tensor:
         r"""Returns the hidden layer :math:`h_0`, of shape :obj:`[N, M, H]`,
         of which the last layer makes the denoised rows.
@@ -79,6 +81,8 @@ class HiddenReverse:
                 of draws. (default: :obj:`None`)
             seed (Tuple[int], optional): The key of the draws.
                 (default: :obj:`(0, )`)
+            share (BatchShare, optional): Where the rows are in the block that
+                is drawn for; all of it if not given. (default: :obj:`None`)
         """
         start = None
         if noise_step is not None:
@@ -86,7 +90,7 @@ class HiddenReverse:
             std = self.process.sqrt_one_minus_alphas_cumprod[noise_step]
             ones = signal.new_ones(rows.num_rows)
             start = NoisyRows(rows, signal * ones, std * ones, seed=seed,
-                              noise=noise)
+                              noise=noise, share=share)
         if self.sampler == 'softmax':
             return self._softmax_steps(rows, start)
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.diffusion.reverse import HiddenReverse
 from diffmm_pyg.utils.processes import SINGLE, current_processes
 from diffmm_pyg.utils.sparse_rows import SparseRows
@@ -35,10 +36,18 @@ class RowScores:
         self.log_prob = diffusion.likelihood == 'multinomial'
         self.noise_step, self.seed = noise_step, seed
 
-    def __call__(self, rows: SparseRows, offset: int) -> 'RowBlockScores':
-        hidden = self.reverse(rows, self.noise_step,
-                              seed=(self.seed, offset))
-        return RowBlockScores(self, rows, hidden)
+    def __call__(self, rows: SparseRows, start: int, end: int,
+                 block_size: int) -> 'RowBlockScores':
+        part, first, share = rows.narrow(start, end), start, None
+        if self.noise_step is not None:
+            # Which is drawn for the whole block, if memory is for a part only.
+            first = start - start % block_size
+            last = max(end, min(first + block_size, rows.num_rows))
+            share = BatchShare(rows.narrow(first, last), start - first,
+                               end - first, 1.)
+        hidden = self.reverse(part, self.noise_step, seed=(self.seed, first),
+                              share=share)
+        return RowBlockScores(self, part, hidden)
 
     def top_edges(self, rows: SparseRows, k: int, candidates: str,
                   scale: Optional[float],
@@ -54,7 +63,7 @@ class RowScores:
 
         def block(start: int, end: int) -> List[Tuple[Tensor, Tensor]]:
             start, end = first + start, first + end
-            part = self(rows.narrow(start, end), start)
+            part = self(rows, start, end, block_size)
             edges = []
             for m in range(part.hidden.size(1)):
                 edge_index = part.topk(m, k, candidates)
@@ -77,7 +86,7 @@ class RowScores:
         denoised values, per modality.
         """
         hidden = torch.cat(map_blocks(
-            lambda start, end: self(rows.narrow(start, end), start).hidden,
+            lambda start, end: self(rows, start, end, block_size).hidden,
             rows.num_rows, block_size))
         denoiser = self.reverse.denoiser
         weight, bias = denoiser.weight_out, denoiser.bias_out
@@ -98,7 +107,7 @@ class RowScores:
             torch.arange(rows.num_rows + 1, device=perm.device))
 
         def block(start: int, end: int) -> List[Tensor]:
-            part = self(rows.narrow(start, end), start)
+            part = self(rows, start, end, block_size)
             edges = edge_index[:, ptr[start]:ptr[end]].clone()
             edges[0] -= start
             return [part.edge_weight(m, edges, scale)

@@ -14,6 +14,7 @@ from diffmm_pyg.runs.save import (
     FILES,
     FORMAT,
     import_safetensors,
+    warn_of_successor,
 )
 from diffmm_pyg.typing import ITEM, USER
 
@@ -81,6 +82,7 @@ def load(folder: str) -> Run:
         ids,
     )
     run.folder = folder
+    warn_of_successor(folder)
     return run
 
 

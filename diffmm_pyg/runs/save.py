@@ -2,6 +2,7 @@ import csv
 import json
 import logging
 import os
+import re
 import shutil
 from contextlib import suppress
 from typing import Any, Dict, List, Tuple
@@ -20,6 +21,7 @@ FILES = [
     'model.safetensors', 'graphs.safetensors', 'embeddings.safetensors'
 ]
 CHECKPOINTS = 'checkpoints'  # The folder of what a training goes on from.
+CHECKPOINT = r'\d+\.(json|safetensors)'
 PARTIAL = '.partial'  # That of files which are being written.
 
 
@@ -56,7 +58,9 @@ def check_out(folder: str, overwrite: bool = False,
 
 def _check_content(folder: str, overwrite: bool, resume: bool) -> None:
     names = set(os.listdir(folder)) - {PARTIAL}
-    is_run, has_training = 'config.json' in names, CHECKPOINTS in names
+    is_run = names.issuperset(FILES)
+    has_training = CHECKPOINTS in names and _is_training(
+        os.path.join(folder, CHECKPOINTS), names == {CHECKPOINTS})
     if is_run and resume and not has_training:
         raise RunError(f"'{folder}' holds a finished run, and no checkpoint "
                        f"to go on from; name another folder")
@@ -71,6 +75,31 @@ def _check_content(folder: str, overwrite: bool, resume: bool) -> None:
     if not is_run and not has_training and len(names) > 0:
         raise RunError(f"'{folder}' is not empty and holds no run; name "
                        f"another folder, so that nothing is lost")
+
+
+def _is_training(path: str, is_alone: bool) -> bool:
+    r"""Whether a folder of checkpoints is that of a training, and holds
+    nothing else. One that was killed early has left it empty, with nothing
+    beside it.
+
+    Raises:
+        RunError: If it holds files of others.
+    """
+    if not os.path.isdir(path):
+        return False
+    names = os.listdir(path)
+    for name in names:
+        if not is_checkpoint(name):
+            raise RunError(f"'{os.path.join(path, name)}' was not written by "
+                           f"a training; move it away, or name another "
+                           f"folder, so that nothing is lost")
+    return is_alone or any(re.fullmatch(r'\d+\.json', n) for n in names)
+
+
+def is_checkpoint(name: str) -> bool:
+    r"""Whether a checkpoint has a file of this name, or a temporary one."""
+    return re.fullmatch(rf'{CHECKPOINT}|\.{CHECKPOINT}\.\w+\.tmp',
+                        name) is not None
 
 
 def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
@@ -91,6 +120,15 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
         RunError: If the folder cannot be written.
     """
     check_out(folder, overwrite)
+    write_run(run, folder)
+
+
+def write_run(run: Run, folder: str) -> None:
+    r"""Writes a run to a folder that was checked, and replaces one in it.
+
+    Raises:
+        RunError: If the folder cannot be written.
+    """
     safetensors = import_safetensors()
     is_new = not os.path.isdir(folder)
     partial = os.path.join(folder, PARTIAL)
@@ -110,6 +148,19 @@ def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
         if is_new:
             with suppress(OSError):  # It holds the run.
                 os.rmdir(folder)
+
+
+def warn_of_successor(folder: str) -> None:
+    r"""Warns if there is a training in the folder of a run that has begun
+    after it and has not finished: such a one has more than one checkpoint.
+    """
+    names: List[str] = []
+    with suppress(OSError):  # There is none.
+        names = os.listdir(os.path.join(folder, CHECKPOINTS))
+    if sum(re.fullmatch(r'\d+\.json', name) is not None for name in names) > 1:
+        logger.warning("'%s' also holds a training that has not finished; "
+                       "this is the run that was there before it, until you "
+                       "go on by 'train --resume %s'", folder, folder)
 
 
 def reason(error: BaseException) -> str:

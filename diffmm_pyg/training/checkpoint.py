@@ -10,7 +10,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set
 from torch import Tensor
 
 from diffmm_pyg.errors import RunError
-from diffmm_pyg.runs.save import CHECKPOINTS, import_safetensors, reason
+from diffmm_pyg.runs.save import (
+    CHECKPOINTS,
+    import_safetensors,
+    is_checkpoint,
+    reason,
+)
 from diffmm_pyg.utils.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -80,21 +85,21 @@ class Checkpoints:
         Raises:
             RunError: If it cannot be written; those before it stay.
         """
-        number = max([0, *self._numbers()]) + 1
         safetensors = import_safetensors()
         try:
+            number = max([0, *self._numbers()]) + 1
             with atomic_path(self._file(number, 'safetensors')) as path:
                 safetensors.torch.save_file(_unshared(checkpoint.tensors),
                                             path)
                 checksum = _file_checksum(path)
             self._write_values(number, {
                 'format': FORMAT, 'tensors': checksum, **checkpoint.values})
+            self._position = checkpoint.values['state']['position']
+            self._keep([*self._whole, number][-NUM_KEPT:])
         except (OSError, safetensors.SafetensorError) as e:
             raise RunError(f"A checkpoint could not be written to "
                            f"'{self.path}' ({reason(e)}); free some space, "
                            f"then {self.advice()}") from e
-        self._keep([*self._whole, number][-NUM_KEPT:])
-        self._position = checkpoint.values['state']['position']
 
     def finish(self) -> None:
         r"""Notes in the last checkpoint that its training has left a run, and
@@ -104,13 +109,15 @@ class Checkpoints:
             RunError: If the disk is full, or the checkpoint is damaged.
         """
         number = self._whole[-1]
-        values = self._read_values(number)
         try:
+            values = self._read_values(number)
             self._write_values(number, {**values, 'finished': True})
-        except OSError as e:
-            raise RunError(f"The run is whole, but its last checkpoint could "
-                           f"not be written to ({reason(e)})") from e
-        self._keep([number])
+            self._keep([number])
+        except Exception as e:  # The errors have no common base.
+            raise RunError(f"The run in '{self.folder}' is whole, but its "
+                           f"last checkpoint is damaged or could not be "
+                           f"written to ({reason(e)}); only to go on with "
+                           f"more epochs, train anew") from e
 
     def load(self) -> Optional[Checkpoint]:
         r"""Reads the last checkpoint, or, if it is damaged, the one before.
@@ -152,8 +159,17 @@ class Checkpoints:
                        f"name a folder that 'train' wrote")
 
     def clear(self) -> None:
-        r"""Removes all checkpoints."""
-        self._keep([])
+        r"""Removes all checkpoints.
+
+        Raises:
+            RunError: If one cannot be removed.
+        """
+        try:
+            self._keep([])
+        except OSError as e:
+            raise RunError(f"Checkpoints in '{self.path}' cannot be removed "
+                           f"({reason(e)}); name another folder for the "
+                           f"run") from e
 
     @property
     def is_at_start(self) -> bool:
@@ -183,7 +199,8 @@ class Checkpoints:
                 for number in numbers for ending in ['json', 'safetensors']}
         # With what was left by processes that were killed:
         for name in set(os.listdir(self.path)) - kept:
-            os.remove(os.path.join(self.path, name))
+            if is_checkpoint(name):
+                os.remove(os.path.join(self.path, name))
 
     def _write_values(self, number: int, values: Dict[str, Any]) -> None:
         with atomic_path(self._file(number, 'json')) as path:

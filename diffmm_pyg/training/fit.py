@@ -87,7 +87,8 @@ def fit(
         out (str, optional): The folder to write the run to.
             (default: :obj:`None`)
         overwrite (bool, optional): If set to :obj:`True`, a run in
-            :obj:`out` is replaced. (default: :obj:`False`)
+            :obj:`out` is replaced when this one has finished.
+            (default: :obj:`False`)
         resume (bool, optional): If set to :obj:`True`, goes on with the
             training in :obj:`out` if there is one, bit for bit as if it had
             not been interrupted. Only :obj:`epochs`, :obj:`patience`,
@@ -164,7 +165,7 @@ def fit(
                 raise Interrupted(e.signum, keeper.advice()) from None
             except LostProcessError as e:
                 raise RunError(f'{e}; {keeper.advice()}') from e
-        with uninterrupted():
+        with uninterrupted(), deterministic_algorithms(deterministic):
             run = _finish(state, splits, description, keeper)
             processes.wait()  # Until the run is written.
             return run

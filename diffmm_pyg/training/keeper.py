@@ -1,12 +1,13 @@
 import logging
 import time
+from contextlib import suppress
 from typing import Any, Dict, Optional, Union
 
 import torch
 
 from diffmm_pyg.errors import DiffMMError, RunError
-from diffmm_pyg.runs import Run, save_run
-from diffmm_pyg.runs.save import reason
+from diffmm_pyg.runs import Run
+from diffmm_pyg.runs.save import reason, write_run
 from diffmm_pyg.training.checkpoint import Checkpoint, Checkpoints
 from diffmm_pyg.training.resume import check_same_training
 from diffmm_pyg.training.state import Tensors, TrainingState
@@ -51,7 +52,8 @@ class Keeper:
         if self.checkpoints is None:
             return
         if kind is not None and self._is_new and self.checkpoints.is_at_start:
-            self.checkpoints.clear()  # Nothing has been done yet.
+            with suppress(RunError):  # What has happened matters more.
+                self.checkpoints.clear()  # Nothing has been done yet.
         self.checkpoints.__exit__(kind, *args)
 
     def begin(self, resume: bool) -> None:
@@ -128,7 +130,7 @@ class Keeper:
                            "epochs; it only goes on with more 'epochs' or "
                            "'patience'", folder, len(run.history))
             return
-        save_run(run, folder, overwrite=True)
+        write_run(run, folder)
         self.checkpoints.finish()
 
     def not_finite(self, what: str) -> RunError:

@@ -57,8 +57,9 @@ class Signals:
             self._is_held = was_held
         if was_held:
             return
-        signum = self.processes.max(self._received)
-        self._received = 0
+        # Another one may arrive while this one waits for other processes.
+        received, self._received = self._received, 0
+        signum = self.processes.max(received)
         if signum > 0:
             raise Interrupted(signum)
 

@@ -1,5 +1,6 @@
 r"""The processes of a training."""
 import os
+import re
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Iterable, Iterator, NamedTuple, Tuple
@@ -9,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from diffmm_pyg.errors import RunError
+from diffmm_pyg.utils.topk import is_out_of_memory
 
 
 class LostProcessError(RunError):
@@ -135,6 +137,11 @@ def current_processes() -> Processes:
 def _lost_processes_told() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as e:  # What it says depends on what connects them.
+    except RuntimeError as e:
+        # Those of gloo have no class of their own.
+        is_theirs = isinstance(e, dist.DistError) or re.search(
+            'gloo|connection', str(e), re.IGNORECASE)
+        if not is_theirs or is_out_of_memory(e):
+            raise
         raise LostProcessError("Another process of this training has ended "
                                "(its own message, if any, tells why)") from e

@@ -1,3 +1,4 @@
+import re
 import warnings
 from typing import Callable, List, Optional, Tuple, TypeVar
 
@@ -10,6 +11,8 @@ from diffmm_pyg.utils.sparse_rows import SparseRows
 
 T = TypeVar('T')
 
+OUT_OF_MEMORY = re.compile('out of memory|STATUS_ALLOC_FAILED|std::bad_alloc|'
+                           "can't allocate memory|not enough memory")
 # The largest number of scores that are in memory at a time:
 MAX_BLOCK_NUMEL = 2**23
 
@@ -131,14 +134,14 @@ def map_blocks(fn: Callable[[int, int], T], num_rows: int,
                block_size: int) -> List[T]:
     r"""Calls :obj:`fn(start, end)` on consecutive blocks of rows and returns
     the results. Where memory runs out, the block is halved and the work goes
-    on from there.
+    on from there; its parts never reach into the next one.
     """
     out: List[T] = []
     if torch.compiler.is_compiling():
         block_size = num_rows  # The traced program is for any number of rows.
-    start, size = 0, block_size
+    start, size, block_end = 0, block_size, block_size
     while start < num_rows or len(out) == 0:
-        end = min(start + size, num_rows)
+        end = min(start + size, block_end, num_rows)
         try:
             out.append(fn(start, end))
         except (RuntimeError, MemoryError) as e:
@@ -147,6 +150,8 @@ def map_blocks(fn: Callable[[int, int], T], num_rows: int,
             size = (end - start) // 2
             continue
         start = end
+        if start == block_end:
+            block_end += block_size
     if size < block_size:
         warnings.warn(f"Out of memory with blocks of {block_size} rows; "
                       f"went on with {size}", stacklevel=2)
@@ -158,5 +163,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     memory.
     """
     return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            or "can't allocate memory" in str(error)
-            or 'not enough memory' in str(error))
+            or OUT_OF_MEMORY.search(str(error)) is not None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize('name,count', [('fault', 3), ('fuzz', 9)])
+@pytest.mark.parametrize('name,count', [('fault', 7), ('fuzz', 9)])
 def test_campaign(name, count):
     path = Path(__file__).with_name(f'{name}_campaign.py')
     done = subprocess.run(

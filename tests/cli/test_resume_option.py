@@ -9,8 +9,10 @@ import signal
 import pytest
 from small import assert_same_run, files, printed
 
+from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.runs import load
+from diffmm_pyg.training import Checkpoints
 
 TRAIN = ['--epochs', 3, '--batch-size', 40, '--lr', '0.05', '--no-normalize-'
          'msi', '--diffusion-num-steps', 4, '--seed', 3]
@@ -138,3 +140,32 @@ def test_unfinished_folder_is_not_taken(cli, folder, stopped, cwd):
     assert files(cwd) == before
     assert cli('train', '--data', folder, '--out', 'run',
                '--overwrite').code == 0
+
+
+def test_stored_root_and_address(cli, cwd, source, monkeypatch):
+    # Those of a run folder may be those of a stranger.
+    args = ['--data', 'tiktok', '--root', 'root', '--source', source]
+    assert cli('train', *args, '--out', 'run').code == 0
+    assert cli('train', '--resume', 'run', '--epochs', 2).code == 0
+    shutil.move('root', 'elsewhere')
+    before = files(cwd)
+    result = cli('train', '--resume', 'run', '--epochs', 3)
+    assert result.code == 1 and files(cwd) == before
+    assert ("'run' began with '--root' of 'root', which does not hold "
+            "'tiktok' now; give '--root' anew") in result.err
+    assert cli('train', '--resume', 'run', '--epochs', 3, '--root',
+               'elsewhere').code == 0
+
+    sources, config = [], Checkpoints('run').config()
+    config['origin'].update(root='elsewhere', source='https://example.org/x')
+
+    def load_data(data, root, source, modalities):
+        sources.append((root, source))
+        raise ConfigError('seen')
+
+    monkeypatch.setattr(Checkpoints, 'config', lambda self: config)
+    monkeypatch.setattr('diffmm_pyg.cli.train.load_data', load_data)
+    for args in [[], ['--source', 'https://example.org/y']]:
+        assert 'seen' in cli('train', '--resume', 'run', *args).err
+    assert sources == [('elsewhere', None),
+                       ('elsewhere', 'https://example.org/y')]

@@ -9,14 +9,17 @@ import pytest
 from small import assert_same_run, files, printed, small_fit
 
 import diffmm_pyg
+from diffmm_pyg.cli import train as cli_train
 from diffmm_pyg.cli.data import default_root, load_data
 from diffmm_pyg.datasets import FakeMultiModalRec, hetero_data_from_folder
 from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.errors import RunError
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset
 from diffmm_pyg.runs import describe_model, load
 from diffmm_pyg.training import fit
 from diffmm_pyg.utils.hyper_parameters import hyper_parameters
+from diffmm_pyg.utils.processes import Processes
 from torch_geometric import seed_everything
 
 
@@ -48,6 +51,29 @@ def test_default_job(cwd):
     assert list(load(str(folder)).config['data']['channels']) == [
         'image', 'text', 'audio'
     ]
+
+
+def test_processes_share_a_default_folder(cli, cwd, monkeypatch):
+    class Second(Processes):
+        @classmethod
+        def launched(cls):
+            return cls(1, 2)
+
+        def wait(self):
+            pass
+
+        def from_first(self, value):
+            assert value.startswith('runs/fake-strict-')
+            return 'that of the first'
+
+    def fit(*args, out, **kwargs):
+        raise RunError(f"'{out}' it is")
+
+    monkeypatch.setattr(cli_train, 'Processes', Second)
+    monkeypatch.setattr(cli_train, 'fit', functools.wraps(
+        cli_train.fit)(fit))
+    result = cli('train')
+    assert "'that of the first' it is" in result.err
 
 
 def test_error_in_a_process(cwd):

@@ -24,7 +24,9 @@ from small import (
 
 from diffmm_pyg.diffusion import row_scores
 from diffmm_pyg.errors import RunError
+from diffmm_pyg.runs import load
 from diffmm_pyg.training import Checkpoints
+from diffmm_pyg.training.splits import Splits
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import SparseRows, topk
 from diffmm_pyg.utils.interrupt import Interrupted
@@ -132,6 +134,82 @@ def test_two_processes(data, tmp_path):
                 small_fit(data, out=str(tmp_path / 'run'), **kwargs)
 
 
+# A run that is replaced ######################################################
+
+
+@pytest.mark.parametrize('position', [(0, 0, 0), (1, 0, 0)])
+def test_old_run_is_told_from_its_successor(data, tmp_path, caplog, position):
+    old = small_fit(data, out=str(tmp_path), **{**SHORT, 'epochs': 1})
+    assert_same_run(load(str(tmp_path)), old)
+    assert 'also holds' not in caplog.text
+    with pytest.raises(Interrupted):
+        small_fit(data, interrupt(small_model(data), position, SIGTERM),
+                  seed=5, out=str(tmp_path), overwrite=True, **SHORT)
+    assert_same_run(load(str(tmp_path)), old)
+    assert (f"'{tmp_path}' also holds a training that has not finished; this "
+            f"is the run that was there before it") in caplog.text
+    caplog.clear()
+    go_on(data, tmp_path, seed=5)
+    assert load(str(tmp_path)).config['training']['seed'] == 5
+    assert 'also holds' not in caplog.text
+
+
+def test_run_outlives_a_successor_that_never_began(data, tmp_path):
+    def fail(losses, key):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    run = small_fit(data, out=str(tmp_path), **{**SHORT, 'epochs': 1})
+    with pytest.raises(RunError, match='Out of memory in batch 1'):
+        small_fit(data, with_losses(small_model(data), fail), seed=5,
+                  out=str(tmp_path), overwrite=True, **SHORT)
+    assert_same_run(load(str(tmp_path)), run)
+
+
+# Files of others ############################################################
+
+
+@pytest.mark.parametrize('kwargs', [{'resume': True}, {'overwrite': True}],
+                         ids=lambda kwargs: next(iter(kwargs)))
+@pytest.mark.parametrize('name, match', [
+    ('checkpoints/my_other_model.pt', "my_other_model.pt' was not written by "
+     "a training; move it away, or name another folder"),
+    ('checkpoints/.ipynb_checkpoints/1.json', "ipynb_checkpoints' was not"),
+    ('checkpoints/checkpoint-1.json', "checkpoint-1.json' was not written"),
+    ('checkpoints', 'is not empty and holds no run'),
+    ('model.safetensors', 'is not empty and holds no run'),
+])
+def test_folder_of_somebody_else(data, tmp_path, kwargs, name, match):
+    for path in [tmp_path / 'config.json', tmp_path / name]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('weeks of work')
+    before = files(tmp_path)
+    with pytest.raises(RunError, match=match):
+        small_fit(data, epochs=1, out=str(tmp_path), **kwargs)
+    assert files(tmp_path) == before
+
+
+def test_empty_folder_of_somebody_else(data, tmp_path):
+    (tmp_path / 'train.py').write_text('')
+    (tmp_path / 'checkpoints').mkdir()
+    with pytest.raises(RunError, match='is not empty and holds no run'):
+        small_fit(data, epochs=1, out=str(tmp_path), overwrite=True)
+    (tmp_path / 'train.py').unlink()  # As a training that was killed early.
+    small_fit(data, epochs=1, out=str(tmp_path), resume=True)
+
+
+def test_what_comes_while_a_training_runs_stays(data, tmp_path):
+    def come(losses, key):
+        (tmp_path / 'checkpoints' / 'note.txt').write_text('mine')
+        (tmp_path / 'checkpoints' / '.3.json.a_b1.tmp').write_text('half')
+        return losses
+
+    small_fit(data, with_losses(small_model(data), come), epochs=1,
+              out=str(tmp_path))
+    assert load(str(tmp_path)).history[0]['epoch'] == 1
+    assert sorted(os.listdir(tmp_path / 'checkpoints')) == [
+        '2.json', '2.safetensors', 'note.txt']
+
+
 # Out of memory ###############################################################
 
 
@@ -152,13 +230,14 @@ def little_memory(monkeypatch):
     return fn
 
 
-def test_generation_halves_the_block(data, little_memory):
+@pytest.mark.parametrize('noise_step', [None, 2])
+def test_generation_halves_the_block(data, little_memory, noise_step):
     model = small_model(data)
     rows = SparseRows.from_edge_index(data[0][INTERACTS].edge_index, 60, 40)
-    expected = model.diffusion.generate(rows, k=3)
+    expected = model.diffusion.generate(rows, 3, noise_step=noise_step)
     little_memory(row_scores, 10)
     with pytest.warns(UserWarning, match='2048 rows; went on with 7'):
-        edges = model.diffusion.generate(rows, k=3)
+        edges = model.diffusion.generate(rows, 3, noise_step=noise_step)
     for m, (edge_index, weight) in expected.items():
         assert edges[m][0].equal(edge_index)
         assert torch.allclose(edges[m][1], weight, rtol=1e-5)
@@ -197,13 +276,18 @@ def test_training_batch_is_never_changed(data, straight, tmp_path):
 # The same bits ###############################################################
 
 
-def test_deterministic_algorithms(data, straight):
-    modes = []
+def test_deterministic_algorithms(data, straight, monkeypatch):
+    modes, evaluate = [], Splits.evaluate
+
+    def evaluated(*args):
+        modes.append(torch.are_deterministic_algorithms_enabled())
+        return evaluate(*args)
 
     def watch(losses, key):
         modes.append(torch.are_deterministic_algorithms_enabled())
         return losses
 
+    monkeypatch.setattr(Splits, 'evaluate', evaluated)
     runs = [small_fit(data, with_losses(small_model(data), watch),
                       deterministic=True, **SHORT) for _ in range(2)]
     assert all(modes) and len(modes) > 0

@@ -97,6 +97,21 @@ def test_processes_stop_together():
         assert info.value.signum == signal.SIGINT
 
 
+def test_signal_while_processes_agree():
+    class Slow(Processes):
+        def max(self, value):
+            if value == 0:
+                send(signal.SIGTERM)
+            return value
+
+    with Signals(Slow(0, 2)) as signals:
+        with signals.held():
+            pass
+        with pytest.raises(Interrupted) as info, signals.held():
+            pass
+    assert info.value.signum == signal.SIGTERM
+
+
 def test_in_a_thread():
     errors = []
 

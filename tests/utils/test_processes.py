@@ -1,11 +1,17 @@
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import assert_close, generator
 
 from diffmm_pyg.utils.logsumexp import weighted_logsumexp
-from diffmm_pyg.utils.processes import SINGLE, Processes, current_processes
+from diffmm_pyg.utils.processes import (
+    SINGLE,
+    LostProcessError,
+    Processes,
+    current_processes,
+)
 
 
 @given(num_rows=st.integers(0, 20), size=st.integers(1, 7))
@@ -64,3 +70,28 @@ def test_mean_of_logsumexp(double, num_rows, size, seed):
     for a, b in zip(torch.autograd.grad(actual, [x, y]),
                     torch.autograd.grad(expected, [x, y]), strict=True):
         assert_close(a, b)
+
+
+@pytest.mark.parametrize('error, expected', [
+    (RuntimeError('[gloo/transport/tcp/pair.cc:553] Connection closed by peer '
+                  '[127.0.0.1]:2992.'), LostProcessError),
+    (RuntimeError('Connection reset by peer'), LostProcessError),
+    (dist.DistBackendError('NCCL error'), LostProcessError),
+    (dist.DistBackendError("Cuda failure 'out of memory'"),
+     dist.DistBackendError),
+    (torch.OutOfMemoryError('CUDA out of memory'), torch.OutOfMemoryError),
+    (RuntimeError('CUDA error: an illegal memory access'), RuntimeError),
+])
+def test_only_lost_processes_are_told(monkeypatch, error, expected):
+    def fail(*args, **kwargs):
+        raise error
+
+    for name in ['all_reduce', 'broadcast_object_list']:
+        monkeypatch.setattr(dist, name, fail)
+    processes = Processes(0, 2)
+    for call in [lambda: processes.max(1), lambda: processes.from_first(1),
+                 lambda: processes.average_([torch.ones(1)]),
+                 lambda: processes.concat(torch.ones(1))]:
+        with pytest.raises(expected) as info:
+            call()
+        assert type(info.value) is expected

@@ -122,6 +122,11 @@ ERRORS = [
                  "allocate 1 byte"),
     RuntimeError('DefaultCPUAllocator: not enough memory: you tried to '
                  'allocate 1 byte'),
+    RuntimeError('CUDA error: out of memory\nCUDA kernel errors might be '
+                 'asynchronously reported at some other API call'),
+    RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling '
+                 '`cublasCreate(handle)`'),
+    RuntimeError('std::bad_alloc'),
 ]
 
 
@@ -135,6 +140,25 @@ def test_map_blocks_halves(error):
     # Not once more is the larger size tried.
     assert fn.calls[3:] == [(3, 6), (6, 9), (9, 12), (12, 15), (15, 18),
                             (18, 20)]
+
+
+def test_map_blocks_halves_within_blocks():
+    fn = Memory(4, MemoryError())
+    with pytest.warns(UserWarning, match='blocks of 7 rows; went on with 3'):
+        out = map_blocks(fn, 15, 7)
+    assert sum(out, []) == list(range(15))
+    assert fn.calls == [(0, 7), (0, 3), (3, 6), (6, 7), (7, 10), (10, 13),
+                        (13, 14), (14, 15)]
+
+
+@pytest.mark.parametrize('error', [
+    RuntimeError('CUDA error: CUBLAS_STATUS_NOT_INITIALIZED'),
+    RuntimeError('CUDA error: an illegal memory access was encountered'),
+    ValueError('blocks'),
+], ids=str)
+def test_map_blocks_halves_for_nothing_else(error):
+    with pytest.raises(type(error), match=str(error)):
+        map_blocks(Memory(3, error), 20, 12)
 
 
 def test_map_blocks_keeps_work_done():
