@@ -170,7 +170,7 @@ def to_features(value: Any, modality: str) -> Tensor:
         raise DataError(f"The modality name '{modality}' is unusable; use "
                         f"letters, digits and underscores")
     x = to_tensor(value.toarray() if sp.issparse(value) else value,
-                  f'features of modality {modality}')
+                  f'features of modality {modality}').to_dense()
     if x.is_complex() or x.dim() != 2:
         raise DataError(f"The features of modality '{modality}' have type "
                         f"{x.dtype} and shape {list(x.shape)}; they must be "
