@@ -4,6 +4,7 @@ from typing import Any, Mapping, Optional
 import torch
 from torch import Tensor
 
+from diffmm_pyg.data import check_hetero
 from diffmm_pyg.datasets.from_arrays import Splits, hetero_data_from_arrays
 from diffmm_pyg.datasets.item_features import array_features
 from diffmm_pyg.datasets.split import split_edges
@@ -53,6 +54,7 @@ def hetero_data_from_pyg(
         DataError: If there are no such edges, or no features, or if all of
             :obj:`edge_label_index` is trained on.
     """
+    check_hetero(data)
     if edge_type is None:
         edge_type = find_edge_type(data)
     elif edge_type not in data.edge_types:

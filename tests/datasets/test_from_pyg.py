@@ -112,6 +112,11 @@ def test_errors(kwargs, match):
         hetero_data_from_pyg(amazon_book(), **kwargs)
 
 
+def test_homogeneous_graphs_are_refused():
+    with pytest.raises(DataError, match="is a 'Data'; give a 'HeteroData'"):
+        hetero_data_from_pyg(movie_lens().to_homogeneous(node_attrs=[]))
+
+
 @pytest.mark.filterwarnings('ignore:Unable to accurately infer')
 def test_number_of_nodes_is_needed():
     data = movie_lens()

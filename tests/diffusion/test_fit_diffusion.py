@@ -11,6 +11,7 @@ from diffmm_pyg.errors import ConfigError, DataError, RunError
 from diffmm_pyg.nn.models.diff_rec import MODALITY, DiffRec
 from diffmm_pyg.training import fit
 from diffmm_pyg.typing import INTERACTS
+from torch_geometric.data import Data
 
 
 def make_diffusion(num_items=8, modalities=('image', 'text'), seed=0,
@@ -149,6 +150,8 @@ def check_error(error, match, data=None, edge_type=RATES, diffusion=None,
 def test_errors_of_relations():
     check_error(DataError, r"no relation \('user', 'interacts', 'item'\)",
                 edge_type=INTERACTS)
+    check_error(DataError, "The graph is a 'Data'; give a 'HeteroData'",
+                Data(edge_index=torch.tensor([[0], [1]])))
     check_error(ConfigError, "6 'book' nodes, .* rows of length 8",
                 edge_type=BUYS)
     data = movie_data()

@@ -8,6 +8,7 @@ from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.transforms import AddDenoisedEdges, add_denoised_edges
 from diffmm_pyg.utils import SparseRows
+from torch_geometric.data import Data
 from torch_geometric.data.datapipes import DatasetAdapter
 
 IMAGE = ('user', 'denoised_image', 'movie')
@@ -153,6 +154,8 @@ def test_errors():
         (movie_data(), {'candidates': 'seen'}, ValueError, "'candidates'"),
         (T.ToSparseTensor(layout=torch.sparse_csr)(movie_data()), {},
          DataError, "'ToSparseTensor', which removes it, comes last"),
+        (Data(edge_index=torch.tensor([[0], [1]])), {}, DataError,
+         "The graph is a 'Data'; give a 'HeteroData'"),
     ]:
         with pytest.raises(error, match=match) as info:
             transform(**kwargs)(data)
