@@ -229,7 +229,8 @@ class GraphDiffusion(torch.nn.Module):
         Args:
             rows (SparseRows): The rows to start from.
             k (int, optional): The number of edges per row; a row with fewer
-                candidates gets fewer. (default: :obj:`1`)
+                candidates gets fewer, and all rows without entries get the
+                same. (default: :obj:`1`)
             candidates (str, optional): The items that edges may lead to:
                 :obj:`"all"`, those :obj:`"unseen"` in the row, or those
                 :obj:`"observed"` in it. (default: :obj:`"all"`)
