@@ -2,10 +2,12 @@ r"""The :class:`~torch_geometric.data.HeteroData` contract of this package:
 what :obj:`data['user']`, :obj:`data['item']` and the edges between them hold.
 """
 import hashlib
+import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.nn import ModuleDict
 
 from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.typing import (
@@ -85,7 +87,8 @@ def check_data(data: HeteroData) -> None:
 
     Raises:
         DataError: If node counts, training edges or features are missing,
-            out of range, of the wrong length, or not finite.
+            out of range, of the wrong length, or not finite, or a modality
+            has a name that cannot be used.
     """
     check_hetero(data)
     for node_type in [USER, ITEM]:
@@ -107,6 +110,7 @@ def check_data(data: HeteroData) -> None:
     if len(modalities(data)) == 0:
         raise DataError("data['item'] has no modality; give at least one as "
                         "data['item'].x_<modality>, of shape [num_items, F]")
+    check_modalities(modalities(data))
     for modality, mask in modality_masks(data).items():
         if mask.dtype != torch.bool or list(mask.shape) != [sizes[1]]:
             raise DataError(f"data['item'].has_{modality} must be boolean, of "
@@ -123,6 +127,19 @@ def check_data(data: HeteroData) -> None:
                             f"features of modality '{modality}' is NaN or "
                             f"infinite; mend it, or set it to 0 and "
                             f"data['item'].has_{modality} to False there")
+
+
+def check_modalities(names: Sequence[str]) -> None:
+    r"""Checks that modules of torch, too, can hold modalities by their names.
+
+    Raises:
+        DataError: If they cannot.
+    """
+    for name in names:
+        if not re.fullmatch(r'\w+', name) or hasattr(ModuleDict(), name):
+            raise DataError(f"The modality name '{name}' is unusable; use "
+                            f"letters, digits and underscores, but no name "
+                            f"that modules of torch need, such as 'type'")
 
 
 def check_hetero(data: Any) -> None:

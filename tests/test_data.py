@@ -10,7 +10,9 @@ from diffmm_pyg.data import (
     modality_features,
     modality_masks,
 )
+from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.errors import ConfigError, DataError
+from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.transforms import add_denoised_edges
 from diffmm_pyg.typing import INTERACTS
 from torch_geometric.data import Data, HeteroData
@@ -66,6 +68,27 @@ def test_check_sizes(data, sizes, match):
     check_sizes(data, 4, 3, {'image': 5, 'text': 2})
     with pytest.raises(ConfigError, match=match):
         check_sizes(data, *sizes)
+
+
+@pytest.mark.parametrize('name', ['type', 'keys', 'items', 'float', 'x.y', ''])
+def test_names_that_modules_cannot_have(data, name):
+    data['item'][f'x_{name}'] = data['item'].x_text
+    with pytest.raises(DataError, match=f"name '{name}' is unusable"):
+        check_data(data)
+    with pytest.raises(DataError, match=f"name '{name}' is unusable"):
+        DiffMM.from_sizes(4, 3, {'text': 2, name: 2})
+    with pytest.raises(DataError, match=f"name '{name}' is unusable"):
+        GraphDiffusion(3, ['text', name])
+
+
+@pytest.mark.parametrize('name', ['image', 'x', 'text_2', '1', 'größe'])
+def test_names_of_modalities(data, name):
+    data['item'][f'x_{name}'] = data['item'].x_text
+    check_data(data)
+    channels = {m: x.size(1) for m, x in modality_features(data).items()}
+    model = DiffMM.from_sizes(4, 3, channels, diffusion={'hidden_channels': 2})
+    assert model.modalities == modalities(data)
+    assert model.encoders[name].in_channels == channels[name]
 
 
 def test_check_data(data):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffmm_pyg.data import check_edges
+from diffmm_pyg.data import check_edges, check_modalities
 from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
@@ -102,6 +102,7 @@ class GraphDiffusion(torch.nn.Module):
         num_sampled_items: Optional[int] = None,
     ):
         super().__init__()
+        check_modalities(modalities)
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
         check_choice('sampler', sampler, SAMPLERS[likelihood])
