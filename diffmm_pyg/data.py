@@ -2,10 +2,12 @@ r"""The :class:`~torch_geometric.data.HeteroData` contract of this package:
 what :obj:`data['user']`, :obj:`data['item']` and the edges between them hold.
 """
 import hashlib
-from typing import Dict, List, Optional, Tuple
+import re
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.nn import ModuleDict
 
 from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.typing import (
@@ -48,6 +50,7 @@ def modalities(data: HeteroData) -> List[str]:
     Args:
         data (HeteroData): The graph.
     """
+    check_hetero(data)
     return [key[2:] for key in data[ITEM].keys() if key.startswith('x_')]
 
 
@@ -85,6 +88,7 @@ def denoised_edges(data: HeteroData, modality: str) -> Tuple[Tensor, Tensor]:
         raise DataError(f"data holds no generated edges of modality "
                         f"'{modality}'; train first, or write some with "
                         f"'add_denoised_edges'")
+    check_relation(data, edge_type, ['edge_index', 'edge_weight'])
     return data[edge_type].edge_index, data[edge_type].edge_weight
 
 
@@ -96,8 +100,10 @@ def check_data(data: HeteroData) -> None:
 
     Raises:
         DataError: If node counts, training edges or features are missing,
-            out of range, of the wrong length, or not finite.
+            out of range, of the wrong length, or not finite, or a modality
+            has a name that cannot be used.
     """
+    check_hetero(data)
     for node_type in [USER, ITEM]:
         if node_type not in data.node_types or not data[node_type].num_nodes:
             raise DataError(f"data['{node_type}'].num_nodes is missing or 0; "
@@ -117,6 +123,7 @@ def check_data(data: HeteroData) -> None:
     if len(modalities(data)) == 0:
         raise DataError("data['item'] has no modality; give at least one as "
                         "data['item'].x_<modality>, of shape [num_items, F]")
+    check_modalities(modalities(data))
     for modality, mask in modality_masks(data).items():
         if mask.dtype != torch.bool or list(mask.shape) != [sizes[1]]:
             raise DataError(f"data['item'].has_{modality} must be boolean, of "
@@ -135,18 +142,46 @@ def check_data(data: HeteroData) -> None:
                             f"data['item'].has_{modality} to False there")
 
 
-def check_relation(data: HeteroData, edge_type: EdgeType) -> None:
+def check_modalities(names: Sequence[str]) -> None:
+    r"""Checks that modules of torch, too, can hold modalities by their names.
+
+    Raises:
+        DataError: If they cannot.
+    """
+    for name in names:
+        if not re.fullmatch(r'\w+', name) or hasattr(ModuleDict(), name):
+            raise DataError(f"The modality name '{name}' is unusable; use "
+                            f"letters, digits and underscores, but no name "
+                            f"that modules of torch need, such as 'type'")
+
+
+def check_hetero(data: Any) -> None:
+    r"""Checks that :obj:`data` has types of nodes.
+
+    Raises:
+        DataError: If it has not.
+    """
+    if not isinstance(data, HeteroData):
+        raise DataError(f"The graph is a '{type(data).__name__}'; give a "
+                        f"'HeteroData', with nodes of two types and edges "
+                        f"from one to the other")
+
+
+def check_relation(data: HeteroData, edge_type: EdgeType,
+                   names: Sequence[str] = ('edge_index', )) -> None:
     r"""Checks that :obj:`data` holds the edges of a relation.
 
     Raises:
         DataError: If it does not.
     """
+    check_hetero(data)
     if edge_type not in data.edge_types:
         raise DataError(f"There is no relation {edge_type}; data has "
                         f"{data.edge_types}")
-    if 'edge_index' not in data[edge_type]:
-        raise DataError(f"data{list(edge_type)}.edge_index is missing; "
-                        f"'ToSparseTensor', which removes it, comes last")
+    for name in names:
+        if name not in data[edge_type]:
+            raise DataError(f"data{list(edge_type)}.{name} is missing; "
+                            f"'ToSparseTensor', which removes it, comes last")
 
 
 def check_edges(edge_index: Tensor, num_users: int, num_items: int,

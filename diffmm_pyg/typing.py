@@ -40,7 +40,8 @@ EdgesDict = Dict[str, Tuple[Tensor, Tensor]]
 
 
 def denoised_edge_type(modality: str,
-                       edge_type: EdgeType = INTERACTS) -> EdgeType:
+                       edge_type: EdgeType = INTERACTS,
+                       prefix: str = 'denoised') -> EdgeType:
     r"""Returns the edge type that holds the edges which the diffusion model
     of :obj:`modality` generated from those of :obj:`edge_type`.
 
@@ -48,9 +49,11 @@ def denoised_edge_type(modality: str,
         modality (str): The name of the modality.
         edge_type (Tuple[str, str, str], optional): The relation.
             (default: :obj:`('user', 'interacts', 'item')`)
+        prefix (str, optional): What comes before the modality in the name.
+            (default: :obj:`"denoised"`)
     """
     src, _, dst = edge_type
-    return (src, f'denoised_{modality}', dst)
+    return (src, f'{prefix}_{modality}', dst)
 
 
 def reverse_edge_type(edge_type: EdgeType) -> EdgeType:

@@ -5,13 +5,18 @@ from diffmm_pyg.data import (
     check_data,
     check_sizes,
     data_hash,
+    denoised_edges,
     modalities,
     modality_features,
     modality_masks,
 )
+from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.errors import ConfigError, DataError
+from diffmm_pyg.nn import DiffMM
+from diffmm_pyg.transforms import add_denoised_edges
 from diffmm_pyg.typing import INTERACTS
-from torch_geometric.data import HeteroData
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.transforms import ToSparseTensor
 
 
 @pytest.fixture
@@ -63,6 +68,27 @@ def test_check_sizes(data, sizes, match):
     check_sizes(data, 4, 3, {'image': 5, 'text': 2})
     with pytest.raises(ConfigError, match=match):
         check_sizes(data, *sizes)
+
+
+@pytest.mark.parametrize('name', ['type', 'keys', 'items', 'float', 'x.y', ''])
+def test_names_that_modules_cannot_have(data, name):
+    data['item'][f'x_{name}'] = data['item'].x_text
+    with pytest.raises(DataError, match=f"name '{name}' is unusable"):
+        check_data(data)
+    with pytest.raises(DataError, match=f"name '{name}' is unusable"):
+        DiffMM.from_sizes(4, 3, {'text': 2, name: 2})
+    with pytest.raises(DataError, match=f"name '{name}' is unusable"):
+        GraphDiffusion(3, ['text', name])
+
+
+@pytest.mark.parametrize('name', ['image', 'x', 'text_2', '1', 'größe'])
+def test_names_of_modalities(data, name):
+    data['item'][f'x_{name}'] = data['item'].x_text
+    check_data(data)
+    channels = {m: x.size(1) for m, x in modality_features(data).items()}
+    model = DiffMM.from_sizes(4, 3, channels, diffusion={'hidden_channels': 2})
+    assert model.modalities == modalities(data)
+    assert model.encoders[name].in_channels == channels[name]
 
 
 def test_check_data(data):
@@ -121,6 +147,27 @@ def test_check_data_errors(data, name, match):
     with pytest.raises(DataError, match=match) as error:
         check_data(data)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('function', [check_data, modalities])
+def test_homogeneous_graphs_are_refused(function):
+    with pytest.raises(DataError, match="is a 'Data'; give a 'HeteroData'"):
+        function(Data(edge_index=torch.tensor([[0], [1]])))
+
+
+def test_denoised_edges(data):
+    with pytest.raises(DataError, match="no generated .* 'text'; train first"):
+        denoised_edges(data, 'text')
+    edges = torch.tensor([[0, 1], [2, 0]]), torch.tensor([0.5, 2.])
+    add_denoised_edges(data, {'text': edges})
+    for actual, expected in zip(denoised_edges(data, 'text'), edges):
+        assert actual is expected
+    with pytest.raises(DataError, match="edge_index is missing; 'ToSparseTe"):
+        denoised_edges(ToSparseTensor()(data), 'text')
+    del data['user', 'denoised_text', 'item'].edge_weight
+    with pytest.raises(DataError, match='edge_weight is missing') as info:
+        denoised_edges(data, 'text')
+    assert '\n' not in str(info.value)
 
 
 @pytest.mark.parametrize('mask', [

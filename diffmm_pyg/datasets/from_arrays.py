@@ -1,5 +1,4 @@
 import copy
-import re
 import warnings
 from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -166,11 +165,8 @@ def to_features(value: Any, modality: str) -> Tensor:
     r"""Returns features in single precision: sums of half-precision ones
     overflow.
     """
-    if not re.fullmatch(r'[A-Za-z]\w*', modality):
-        raise DataError(f"The modality name '{modality}' is unusable; use "
-                        f"letters, digits and underscores")
     x = to_tensor(value.toarray() if sp.issparse(value) else value,
-                  f'features of modality {modality}')
+                  f'features of modality {modality}').to_dense()
     if x.is_complex() or x.dim() != 2:
         raise DataError(f"The features of modality '{modality}' have type "
                         f"{x.dtype} and shape {list(x.shape)}; they must be "

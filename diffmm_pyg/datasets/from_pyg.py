@@ -1,7 +1,12 @@
 import copy
 from typing import Any, Mapping, Optional
 
+import torch
+from torch import Tensor
+
+from diffmm_pyg.data import check_hetero
 from diffmm_pyg.datasets.from_arrays import Splits, hetero_data_from_arrays
+from diffmm_pyg.datasets.item_features import array_features
 from diffmm_pyg.datasets.split import split_edges
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import USER
@@ -32,7 +37,8 @@ def hetero_data_from_pyg(
         data (HeteroData): The graph.
         features (Dict[str, torch.Tensor], optional): The features of further
             modalities :math:`(|\mathcal{I}|, F_m)`. The attribute :obj:`x` of
-            items, if there is one, is the modality :obj:`"content"`.
+            items, if there is one, is the modality :obj:`"content"`. A row
+            that is NaN throughout says that its item lacks the modality.
             (default: :obj:`None`)
         edge_type (Tuple[str, str, str], optional): The edges from users to
             items. If set to :obj:`None`, the only ones that leave
@@ -45,8 +51,10 @@ def hetero_data_from_pyg(
             (default: :obj:`0`)
 
     Raises:
-        DataError: If there are no such edges, or no features.
+        DataError: If there are no such edges, or no features, or if all of
+            :obj:`edge_label_index` is trained on.
     """
+    check_hetero(data)
     if edge_type is None:
         edge_type = find_edge_type(data)
     elif edge_type not in data.edge_types:
@@ -69,13 +77,27 @@ def hetero_data_from_pyg(
         test = store.edge_label_index
         if 'edge_label' in store and store.edge_label.size(0) == test.size(1):
             test = test[:, store.edge_label > 0]
+        if is_within(test, store.edge_index, items.num_nodes):
+            raise DataError(f"data{list(edge_type)}.edge_label_index lies "
+                            f"within edge_index, as in the training part of "
+                            f"'RandomLinkSplit', so nothing is left to test; "
+                            f"give the graph before it is split")
         train, val, _ = split_edges(store.edge_index, val_ratio, 0., seed,
                                     time)
     else:
         train, val, test = split_edges(store.edge_index, val_ratio, test_ratio,
                                        seed, time)
-    return hetero_data_from_arrays(users.num_nodes, items.num_nodes, train,
-                                   val, test, features=features)
+    rows = {m: array_features(x, m) for m, x in features.items()}
+    return hetero_data_from_arrays(
+        users.num_nodes, items.num_nodes, train, val, test,
+        features={m: x for m, (x, _) in rows.items()},
+        masks={m: mask for m, (_, mask) in rows.items() if mask is not None})
+
+
+def is_within(edges: Tensor, others: Tensor, num_items: int) -> bool:
+    r"""Returns whether there are edges, and all of them among others."""
+    keys = [e[0] * num_items + e[1] for e in [edges, others]]
+    return edges.size(1) > 0 and bool(torch.isin(*keys).all())
 
 
 def find_edge_type(data: HeteroData) -> EdgeType:

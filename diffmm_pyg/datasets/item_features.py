@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 import torch
 from torch import Tensor
 
-from diffmm_pyg.datasets.from_arrays import to_tensor
+from diffmm_pyg.datasets.from_arrays import to_features
 from diffmm_pyg.datasets.raw import check_features, read_features, read_npy
 from diffmm_pyg.datasets.table import Table, quote
 from diffmm_pyg.datasets.tables import frame_header, read_table
@@ -67,7 +67,7 @@ def read_item_features(
             x, mask = read_features(name)
         else:
             name = f'features of {modality}'
-            x, mask = check_features(to_tensor(source, name).numpy(), name)
+            x, mask = array_features(source, modality)
         if item_ids is None and shared is None:
             shared = name, [str(i) for i in range(x.size(0))]
         if shared is None and modality not in item_ids:
@@ -79,6 +79,15 @@ def read_item_features(
                             f"has {len(ids)} items; give it one row per item")
         out[modality] = ItemFeatures(ids, x, mask)
     return out
+
+
+def array_features(value: Any,
+                   modality: str) -> Tuple[Tensor, Optional[Tensor]]:
+    r"""Returns the features that an array of any kind holds, and which rows
+    are not missing, NaN throughout (see :meth:`check_features`).
+    """
+    return check_features(to_features(value, modality).numpy(),
+                          f'features of {modality}')
 
 
 def read_item_ids(

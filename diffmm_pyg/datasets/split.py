@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.errors import ConfigError, DataError
 
 
 def split_edges(
@@ -33,15 +33,21 @@ def split_edges(
 
     Shapes:
         - **edge_index:** :math:`(2, E)`
-        - **time:** :math:`(E)`
+        - **time:** :math:`(E)` or :math:`(E, 1)`
         - **output:** three of shape :math:`(2, \cdot)`
 
     Raises:
         ConfigError: If a ratio is negative, or both leave nothing to train.
+        DataError: If there is not one time per interaction.
     """
     if min(val_ratio, test_ratio) < 0 or val_ratio + test_ratio >= 1:
         raise ConfigError(f"val_ratio={val_ratio} and test_ratio={test_ratio} "
                           f"must be at least 0, and less than 1 together")
+    if time is not None:
+        if time.numel() != edge_index.size(1):
+            raise DataError(f"'time' has shape {list(time.shape)}; it must be "
+                            f"[{edge_index.size(1)}], one per interaction")
+        time = time.reshape(-1)
     edge_index, time = _merge_repeated(edge_index, time)
     user = edge_index[0].numpy()
     order = np.random.default_rng(seed).permutation(user.size)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffmm_pyg.data import check_edges
+from diffmm_pyg.data import check_edges, check_modalities
 from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
@@ -102,6 +102,7 @@ class GraphDiffusion(torch.nn.Module):
         num_sampled_items: Optional[int] = None,
     ):
         super().__init__()
+        check_modalities(modalities)
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
         check_choice('sampler', sampler, SAMPLERS[likelihood])
@@ -229,7 +230,8 @@ class GraphDiffusion(torch.nn.Module):
         Args:
             rows (SparseRows): The rows to start from.
             k (int, optional): The number of edges per row; a row with fewer
-                candidates gets fewer. (default: :obj:`1`)
+                candidates gets fewer, and all rows without entries get the
+                same. (default: :obj:`1`)
             candidates (str, optional): The items that edges may lead to:
                 :obj:`"all"`, those :obj:`"unseen"` in the row, or those
                 :obj:`"observed"` in it. (default: :obj:`"all"`)

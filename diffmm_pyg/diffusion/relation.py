@@ -23,7 +23,8 @@ def relation_rows(diffusion: 'GraphDiffusion', data: HeteroData,
     device of the diffusion model. Duplicates count once.
 
     Raises:
-        DataError: If :obj:`data` has no such edges, or they are not valid.
+        DataError: If :obj:`data` has no such edges, or none, or they are not
+            valid.
         ConfigError: If the model was made for rows of another length.
     """
     check_relation(data, edge_type)
@@ -38,6 +39,8 @@ def relation_rows(diffusion: 'GraphDiffusion', data: HeteroData,
                           f"diffusion model was made for rows of length "
                           f"{diffusion.denoiser.num_items}")
     edge_index = data[edge_type].edge_index
+    if edge_index.numel() == 0:
+        raise DataError(f"The relation {edge_type} has no edges; add some")
     check_edges(edge_index, num_src, num_dst, kinds=(src, dst))
     return SparseRows.from_edge_index(
         edge_index.to(diffusion.denoiser.bias_out.device), num_src, num_dst)
@@ -83,12 +86,13 @@ def _unit_rows(data: HeteroData, node_type: str, attr: str) -> Tensor:
         raise DataError(f"{name} does not exist; there are "
                         f"{list(store.keys())}")
     x = store[attr]
-    if not isinstance(x, Tensor) or x.dim() != 2 or \
-            x.size(0) != store.num_nodes:
-        shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
-        raise DataError(f"{name} must be a tensor of shape "
-                        f"[{store.num_nodes}, F] (got {shape})")
-    x = x.to(torch.get_default_dtype())
+    if not isinstance(x, Tensor) or x.is_complex() or x.dim() != 2 or \
+            x.size(0) != store.num_nodes or x.size(1) == 0:
+        got = (f'{x.dtype}, {list(x.shape)}' if isinstance(x, Tensor) else
+               type(x).__name__)
+        raise DataError(f"{name} must be a tensor of real numbers of shape "
+                        f"[{store.num_nodes}, F] (got {got})")
+    x = x.to_dense().to(torch.get_default_dtype())
     missing = x.isnan().all(dim=1, keepdim=True)
     x = x.masked_fill(missing, 0.)
     bad = ~x.isfinite().all(dim=1)

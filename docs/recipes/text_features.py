@@ -15,9 +15,19 @@ import numpy as np
 
 def read_texts(path, columns):
     with open(path, newline='', encoding='utf-8-sig') as f:
-        return ['. '.join(filter(None, (row[column].strip()
-                                        for column in columns)))
-                for row in csv.DictReader(f)]
+        reader, out = csv.DictReader(f), []
+        names = reader.fieldnames or []
+        for column in columns:
+            if column not in names:
+                raise SystemExit(f"'{path}' has no column '{column}', but "
+                                 f"{names}; choose among these by --columns")
+        for row in reader:
+            texts = [row[column] for column in columns]
+            if None in texts:
+                raise SystemExit(f"'{path}', line {reader.line_num}: values "
+                                 f"are missing; mend the row")
+            out.append('. '.join(filter(None, map(str.strip, texts))))
+        return out
 
 
 def encode(texts, model, device=None):

@@ -6,6 +6,7 @@ from diffmm_pyg.datasets import hetero_data_from_pyg
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import INTERACTS
 from torch_geometric.data import HeteroData
+from torch_geometric.transforms import RandomLinkSplit
 
 RATES = ('user', 'rates', 'movie')
 
@@ -67,6 +68,28 @@ def test_negatives_are_no_test_interactions():
     assert labels(test) == {(1, 0)}
 
 
+def test_nan_rows_are_missing():
+    data = movie_lens()
+    data['movie'].x[1:3] = float('nan')
+    for split in hetero_data_from_pyg(data, {'poster': torch.ones(4, 1)}):
+        check_data(split)
+        assert split['item'].has_content.tolist() == [True, False, False, True]
+        assert not split['item'].x_content[1:3].any()
+        assert 'has_poster' not in split['item']
+
+
+def test_training_part_is_no_test_split():
+    data = movie_lens()
+    del data[RATES].edge_label, data[RATES].time
+    data[RATES].edge_index = data[RATES].edge_index.unique(dim=1)
+    train, val, _ = RandomLinkSplit(0.2, 0.2, edge_types=RATES,
+                                    neg_sampling_ratio=0.2)(data)
+    with pytest.raises(DataError, match='edge_label_index lies within'):
+        hetero_data_from_pyg(train)
+    _, _, test = hetero_data_from_pyg(val)
+    assert labels(test) == {tuple(val[RATES].edge_label_index[:, 0].tolist())}
+
+
 def test_further_modalities_and_edge_types():
     data = movie_lens()
     data['user', 'tags', 'movie'].edge_index = torch.tensor([[1], [2]])
@@ -87,6 +110,11 @@ def test_further_modalities_and_edge_types():
 def test_errors(kwargs, match):
     with pytest.raises(DataError, match=match):
         hetero_data_from_pyg(amazon_book(), **kwargs)
+
+
+def test_homogeneous_graphs_are_refused():
+    with pytest.raises(DataError, match="is a 'Data'; give a 'HeteroData'"):
+        hetero_data_from_pyg(movie_lens().to_homogeneous(node_attrs=[]))
 
 
 @pytest.mark.filterwarnings('ignore:Unable to accurately infer')

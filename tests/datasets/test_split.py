@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffmm_pyg.datasets import split_edges
-from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.errors import ConfigError, DataError
 
 
 def edges(degrees):
@@ -63,6 +63,15 @@ def test_split_edges_by_time():
     train, val, test = split_edges(edge_index, 0.2, 0.2, time=time)
     assert pairs(test) == {(0, 0), (1, 4)}
     assert pairs(val) == {(0, 2), (1, 3)}
+
+
+def test_split_edges_by_time_of_any_shape():
+    edge_index, time = edges([5, 5]), torch.randperm(10)
+    for a, b in zip(split_edges(edge_index, time=time),
+                    split_edges(edge_index, time=time.view(-1, 1))):
+        assert a.equal(b)
+    with pytest.raises(DataError, match=r"\[10, 2\]; it must be \[10\], one"):
+        split_edges(edge_index, time=torch.ones(10, 2))
 
 
 def test_split_edges_depends_on_the_seed_only():

@@ -11,6 +11,7 @@ from diffmm_pyg.errors import ConfigError, DataError, RunError
 from diffmm_pyg.nn.models.diff_rec import MODALITY, DiffRec
 from diffmm_pyg.training import fit
 from diffmm_pyg.typing import INTERACTS
+from torch_geometric.data import Data
 
 
 def make_diffusion(num_items=8, modalities=('image', 'text'), seed=0,
@@ -101,6 +102,15 @@ def test_features_have_unit_norm_and_one_width():
     assert out['text'].size() == (8, 5) and not out['text'][:, 3:].any()
 
 
+@pytest.mark.parametrize('layout', [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_features(layout):
+    data, sparse = movie_data(), movie_data()
+    sparse['movie'].poster = data['movie'].poster.to_sparse(layout=layout)
+    out, expected = (relation_features(make_diffusion(), x, 'movie', FEATURES)
+                     for x in (sparse, data))
+    assert torch.equal(out['image'], expected['image'])
+
+
 @pytest.mark.parametrize('likelihood', ['gaussian', 'multinomial'])
 @pytest.mark.parametrize('kwargs', [{}, {'num_sampled_items': 5}], ids=str)
 def test_signal_without_projections(double, likelihood, kwargs):
@@ -149,6 +159,8 @@ def check_error(error, match, data=None, edge_type=RATES, diffusion=None,
 def test_errors_of_relations():
     check_error(DataError, r"no relation \('user', 'interacts', 'item'\)",
                 edge_type=INTERACTS)
+    check_error(DataError, "The graph is a 'Data'; give a 'HeteroData'",
+                Data(edge_index=torch.tensor([[0], [1]])))
     check_error(ConfigError, "6 'book' nodes, .* rows of length 8",
                 edge_type=BUYS)
     data = movie_data()
@@ -156,6 +168,8 @@ def test_errors_of_relations():
     check_error(DataError, 'names movie 8; movie indices .* 0..7', data)
     data[RATES].edge_index = torch.tensor([[12], [0]])
     check_error(DataError, 'names user 12; user indices .* 0..11', data)
+    data[RATES].edge_index = torch.empty(2, 0, dtype=torch.long)
+    check_error(DataError, r"\('user', 'rates', 'movie'\) has no edges", data)
     del data[RATES].edge_index
     check_error(DataError, r"'rates', 'movie'\].edge_index is missing", data)
     data = movie_data()
@@ -170,10 +184,16 @@ def test_errors_of_features():
                 features={'image': 'cover', 'text': 'plot'})
     data = movie_data()
     data['movie'].plot = torch.zeros(7, 3)
-    check_error(DataError, r"plot must be .* \[8, F\] \(got \[7, 3\]\)",
+    check_error(DataError, r"plot must be .* \[8, F\] \(got .*, \[7, 3\]\)",
                 data, features=FEATURES)
     data['movie'].plot = ['a'] * 8
     check_error(DataError, r"\[8, F\] \(got list\)", data, features=FEATURES)
+    data['movie'].plot = torch.zeros(8, 0)
+    check_error(DataError, r"\[8, F\] \(got torch.float32, \[8, 0\]", data,
+                features=FEATURES)
+    data['movie'].plot = torch.ones(8, 3) * 1j
+    check_error(DataError, r"real numbers .*\(got torch.complex64, \[8, 3\]\)",
+                data, features=FEATURES)
     data['movie'].plot = torch.zeros(8, 3)
     data['movie'].plot[4, 1] = float('nan')
     check_error(DataError, r"Row 4 of data\['movie'\].plot holds NaN",

@@ -30,6 +30,18 @@ def test_texts_of_several_columns(recipe, items):
         'red shoes. shoe', '', 'blue hat', 'red shoes. shoe']
 
 
+@pytest.mark.parametrize('content, match', [
+    ('item,name\nB1,red\n', r"has no column 'title', but .*'name'\]"),
+    ('', r"has no column 'title', but \[\]"),
+    ('item,title\nB1,red\nB2\n', "items.csv', line 3: values are missing"),
+])
+def test_bad_tables(recipe, items, content, match):
+    items.write_text(content)
+    with pytest.raises(SystemExit, match=match) as info:
+        recipe['read_texts'](items, ['title'])
+    assert '\n' not in str(info.value)
+
+
 @pytest.fixture
 def model(tmp_path):
     r"""A folder with a tiny language model whose parameters are random."""

@@ -8,7 +8,9 @@ from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.transforms import AddDenoisedEdges, add_denoised_edges
 from diffmm_pyg.utils import SparseRows
+from torch_geometric.data import Data
 from torch_geometric.data.datapipes import DatasetAdapter
+from torch_geometric.data.dataset import _repr
 
 IMAGE = ('user', 'denoised_image', 'movie')
 REV_IMAGE = ('movie', 'rev_denoised_image', 'user')
@@ -89,6 +91,31 @@ def test_anew_replaces_the_old_edges():
     assert str(twice.to_dict()) == str(expected.to_dict())
 
 
+def test_relations_between_the_same_nodes_side_by_side():
+    data = movie_data()
+    data['user', 'watches', 'movie'].edge_index = torch.tensor(
+        [[0, 1, 2], [3, 4, 5]])
+    rated = transform(k=2, reverse=True)(data)
+    both = transform(('user', 'watches', 'movie'), k=1, reverse=True,
+                     prefix='watched')(rated)
+    for m in ['image', 'text']:
+        for name, k in [('denoised', 2), ('watched', 1)]:
+            edges = both['user', f'{name}_{m}', 'movie'].edge_index
+            assert edges[0].bincount().tolist() == 12 * [k]
+            assert both['movie', f'rev_{name}_{m}', 'user'].edge_index.equal(
+                edges.flip([0]))
+        name = ('user', f'denoised_{m}', 'movie')
+        assert both[name].edge_index is rated[name].edge_index
+    assert len(both.edge_types) == len(data.edge_types) + 8
+
+
+def test_rows_without_edges_get_the_same_ones():
+    data = movie_data()
+    data[RATES].edge_index = torch.tensor([[0, 1], [3, 4]])
+    edges = transform(k=2)(data)[IMAGE].edge_index[1].view(12, 2)
+    assert (edges[2:] == edges[2]).all()
+
+
 def test_function_is_in_place():
     data = movie_data()
     edges = {'image': (torch.tensor([[0], [5]]), torch.tensor([0.5]))}
@@ -153,6 +180,8 @@ def test_errors():
         (movie_data(), {'candidates': 'seen'}, ValueError, "'candidates'"),
         (T.ToSparseTensor(layout=torch.sparse_csr)(movie_data()), {},
          DataError, "'ToSparseTensor', which removes it, comes last"),
+        (Data(edge_index=torch.tensor([[0], [1]])), {}, DataError,
+         "The graph is a 'Data'; give a 'HeteroData'"),
     ]:
         with pytest.raises(error, match=match) as info:
             transform(**kwargs)(data)
@@ -164,5 +193,17 @@ def test_functional_name_and_str():
     data, = pipe.diffmm_add_denoised_edges(make_diffusion(), RATES)
     assert IMAGE in data.edge_types
     assert str(transform()) == (
-        "AddDenoisedEdges(('user', 'rates', 'movie'), k=5, "
-        "modalities=['image', 'text'])")
+        "AddDenoisedEdges(GraphDiffusion(8, modalities=['image', 'text'], "
+        "likelihood='multinomial'), ('user', 'rates', 'movie'), k=5, "
+        "candidates='unseen', weighting='score', weight_scale=1.0, "
+        "reverse=False, prefix='denoised')")
+
+
+@pytest.mark.parametrize('kwargs', [
+    {'edge_type': BUYS}, {'k': 1}, {'candidates': 'all'},
+    {'weighting': 'binary'}, {'weight_scale': 2.}, {'reverse': True},
+    {'prefix': 'watched'},
+], ids=str)
+def test_every_setting_makes_another_dataset(kwargs):
+    # What PyG compares with the `pre_transform` of a processed one.
+    assert _repr(transform(**kwargs)) != _repr(transform())
