@@ -40,16 +40,23 @@ def load_matrix(content: bytes) -> 'PickledMatrix':
 
 def check_opcodes(content: bytes) -> None:
     r"""Checks, before anything is built, that no length in the pickle
-    exceeds its file (the C unpickler allocates what a length claims), and
-    that no tuple is part of several others: thirty, each of them twice in the
-    next, hold a billion.
+    exceeds its file (the C unpickler allocates what a length claims), that
+    frames end where operations do (else it reads others than those that were
+    checked), and that no tuple is part of several others: thirty, each of them
+    twice in the next, hold a billion.
 
     Raises:
         ValueError: If it is not so, or the pickle is truncated.
     """
     memo: Dict[int, bool] = {}  # Whether an object may be in several places.
     may_repeat = False  # For the object that the last operation made.
-    for count, (op, arg, _) in enumerate(pickletools.genops(content)):
+    last = end = 0  # Where the last operation began, and the frame ends.
+    for count, (op, arg, pos) in enumerate(pickletools.genops(content)):
+        if op.name == 'FRAME' and end <= pos:
+            end = pos + 9 + int(arg or 0)
+        elif op.name == 'FRAME' or last < end < pos:
+            raise ValueError('its frames do not hold whole operations')
+        last = pos
         # Reading with `genops` ran into the end of the file for a string that
         # is too long. What remains is the memo, which grows to its index:
         if op.name in ['PUT', 'LONG_BINPUT'] and int(arg or 0) > count:

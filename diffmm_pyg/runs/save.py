@@ -97,8 +97,10 @@ def _is_training(path: str, is_alone: bool) -> bool:
 
 
 def is_checkpoint(name: str) -> bool:
-    r"""Whether a checkpoint has a file of this name, or a temporary one."""
-    return re.fullmatch(rf'{CHECKPOINT}|\.{CHECKPOINT}\.\w+\.tmp',
+    r"""Whether a checkpoint has a file of this name, or a temporary one, ours
+    or that of safetensors.
+    """
+    return re.fullmatch(rf'{CHECKPOINT}|\.{CHECKPOINT}\.\w+\.tmp|\.tmp\w{{6}}',
                         name) is not None
 
 

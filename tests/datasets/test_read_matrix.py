@@ -215,3 +215,20 @@ def test_read_matrix_of_parts_within_each_other(tmp_path, wrap, repeat):
         + wrap(nested) + b'b.')
     with pytest.raises(DataError, match='parts is in several places'):
         read_matrix(str(tmp_path / 'x.pkl'))
+
+
+def test_read_matrix_of_frames_that_end_within_operations(tmp_path):
+    # The C unpickler then reads other operations than are there: a length of
+    # 10^18 within what is a number.
+    content = pickle.dumps(sp.csr_matrix(np.eye(5, dtype=np.float32)), 5)
+    minus_one = struct.pack('<Bi', ord('J'), -1)
+    assert minus_one in content
+    path, refused = tmp_path / 'x.pkl', []
+    for size in range(100, 140):
+        number = struct.pack('BB', 0x8a, size) + b'\xff' * size
+        path.write_bytes(content.replace(minus_one, number, 1))
+        try:
+            read_matrix(str(path))
+        except DataError as e:
+            refused.append('frames do not hold whole operations' in str(e))
+    assert len(refused) > 10 and all(refused)
