@@ -52,11 +52,12 @@ def check_opcodes(content: bytes) -> None:
     may_repeat = False  # For the object that the last operation made.
     last = end = 0  # Where the last operation began, and the frame ends.
     for count, (op, arg, pos) in enumerate(pickletools.genops(content)):
-        if op.name == 'FRAME' and end <= pos:
-            end = pos + 9 + int(arg or 0)
-        elif op.name == 'FRAME' or last < end < pos:
+        start = int(pos or 0)
+        if op.name == 'FRAME' and end <= start:
+            end = start + 9 + int(arg or 0)
+        elif op.name == 'FRAME' or last < end < start:
             raise ValueError('its frames do not hold whole operations')
-        last = pos
+        last = start
         # Reading with `genops` ran into the end of the file for a string that
         # is too long. What remains is the memo, which grows to its index:
         if op.name in ['PUT', 'LONG_BINPUT'] and int(arg or 0) > count:
