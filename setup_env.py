@@ -29,12 +29,12 @@ PINS = re.findall(r'\S+==\S+', CONFIG['options.extras_require']['sparse'])
 TORCH = ['2.13.0']  # What the tests passed with, newest first.
 TORCH_WHEELS = 'https://download.pytorch.org/whl/cpu'
 PYG_WHEELS = 'https://data.pyg.org/whl/torch-{}+{}.html'
-PARALLEL = ['-n', 'auto', '--maxprocesses', '8', '--dist', 'loadfile']
 MODES = {  # extras, what they bring, and the command
     'run': ('train,plots,parquet', 'accelerate safetensors matplotlib pyarrow',
-            ['-m', 'diffmm_pyg', 'train']),
+            '-m diffmm_pyg train'.split()),
     'test': ('test', 'accelerate safetensors matplotlib pyarrow pytest '
-             'xdist hypothesis ir_measures', ['-m', 'pytest', *PARALLEL]),
+             'xdist hypothesis ir_measures',
+             '-m pytest -n auto --maxprocesses 8 --dist loadfile'.split()),
 }
 # Fails where something is missing or broken. Of diffmm_pyg only the place
 # counts: a mistake in its code is no fault of the environment.

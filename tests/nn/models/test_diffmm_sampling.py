@@ -13,11 +13,6 @@ from diffmm_pyg.transforms import add_denoised_edges, sampling_graph
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 from torch_geometric.loader import LinkNeighborLoader, NeighborLoader
 
-try:
-    from lightning import pytorch as lightning
-except ImportError:
-    lightning = None
-
 needs_sampler = pytest.mark.skipif(
     not (torch_geometric.typing.WITH_PYG_LIB
          or torch_geometric.typing.WITH_TORCH_SPARSE),
@@ -277,32 +272,3 @@ def test_without_a_sampler(monkeypatch):
     model = small_model(make_data(), num_neighbors=ALL)
     with pytest.raises(MissingExtraError, match=r"'torch-sparse' .*\[sparse"):
         model.phases(make_data()[0])
-
-
-@needs_sampler
-@pytest.mark.skipif(lightning is None, reason="'lightning' is not installed")
-def test_lightning_module():
-    from torch_geometric.data.lightning import LightningLinkData
-
-    class Module(lightning.LightningModule):
-        def __init__(self, model):
-            super().__init__()
-            self.model = model
-
-        def training_step(self, batch):
-            return self.model.batch_loss(batch)['loss']
-
-        def configure_optimizers(self):
-            return torch.optim.Adam(self.model.parameters())
-
-    problem = Problem()
-    data = LightningLinkData(sampling_graph(problem.data),
-                             input_train_edges=INTERACTS,
-                             neg_sampling='triplet', num_neighbors=ALL,
-                             batch_size=50)
-    before = problem.loss(SampledGraph)['bpr']
-    lightning.Trainer(max_epochs=3, accelerator='cpu', logger=False,
-                      enable_checkpointing=False,
-                      enable_progress_bar=False).fit(Module(problem.model),
-                                                     data)
-    assert problem.loss(SampledGraph)['bpr'] < before
