@@ -1,6 +1,5 @@
 r"""Diffusion over rows of interactions, and the graphs it generates."""
 from .denoiser import Denoiser
-from .fit_diffusion import fit_diffusion
 from .gaussian_diffusion import GaussianDiffusion
 from .graph_diffusion import GraphDiffusion
 from .schedule import linear_variance_betas
@@ -9,6 +8,5 @@ __all__ = [
     'Denoiser',
     'GaussianDiffusion',
     'GraphDiffusion',
-    'fit_diffusion',
     'linear_variance_betas',
 ]

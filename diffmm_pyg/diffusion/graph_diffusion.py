@@ -7,6 +7,7 @@ from torch import Tensor
 from diffmm_pyg.data import check_edges, check_modalities
 from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.diffusion.denoiser import Denoiser
+from diffmm_pyg.diffusion.fit import fit
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
 from diffmm_pyg.diffusion.objective import OBJECTIVES, msi_matrices
@@ -127,6 +128,8 @@ class GraphDiffusion(torch.nn.Module):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         self.denoiser.reset_parameters()
+
+    fit = fit
 
     def loss(
         self,

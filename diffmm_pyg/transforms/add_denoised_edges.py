@@ -71,7 +71,7 @@ class AddDenoisedEdges(BaseTransform):
 
     Args:
         diffusion (GraphDiffusion): The diffusion model, trained, *e.g.*, by
-            :meth:`~diffmm_pyg.diffusion.fit_diffusion`.
+            :meth:`~diffmm_pyg.diffusion.GraphDiffusion.fit`.
         edge_type (Tuple[str, str, str], optional): The relation
             :obj:`(src, relation, dst)`.
             (default: :obj:`('user', 'interacts', 'item')`)

@@ -5,7 +5,7 @@ import torch
 
 import torch_geometric.transforms as T
 from diffmm_pyg.cli.data import load_data
-from diffmm_pyg.diffusion import GraphDiffusion, fit_diffusion
+from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.evaluation import evaluate
 from diffmm_pyg.transforms import AddDenoisedEdges
 from diffmm_pyg.typing import INTERACTS
@@ -19,7 +19,7 @@ def three_graphs(train):
     train[INTERACTS].edge_weight = torch.ones(train.num_edges)
     diffusion = GraphDiffusion(train['item'].num_nodes, [*FEATURES], 200,
                                likelihood='multinomial', normalize=True)
-    fit_diffusion(diffusion, train, INTERACTS, FEATURES, epochs=60,
+    diffusion.fit(train, INTERACTS, FEATURES, epochs=60,
                   batch_size=-(-train['user'].num_nodes // 10))
     add_edges = AddDenoisedEdges(diffusion, INTERACTS, k=5)
     denoised, shuffled = add_edges(train), add_edges(train)

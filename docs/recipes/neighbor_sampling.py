@@ -10,7 +10,6 @@ import torch
 
 import diffmm_pyg
 from diffmm_pyg.datasets import FakeMultiModalRec
-from diffmm_pyg.diffusion import fit_diffusion
 from diffmm_pyg.evaluation import evaluate
 from diffmm_pyg.transforms import AddDenoisedEdges, sampling_graph
 from diffmm_pyg.typing import INTERACTS
@@ -41,7 +40,7 @@ def main():
     train, val, test = FakeMultiModalRec(num_users=1000, num_items=500)
     model = diffmm_pyg.build_model(train, diffusion={'hidden_channels': 100})
     features = {m: f'x_{m}' for m in model.modalities}
-    fit_diffusion(model.diffusion, train, INTERACTS, features, epochs=5)
+    model.diffusion.fit(train, INTERACTS, features, epochs=5)
     graph = sampling_graph(AddDenoisedEdges(model.diffusion, k=2)(train))
 
     seen = SparseRows.from_edge_index(train[INTERACTS].edge_index, 1000, 500)

@@ -1,18 +1,20 @@
-from typing import Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from diffmm_pyg.diffusion.graph_diffusion import GraphDiffusion
 from diffmm_pyg.diffusion.relation import relation_features, relation_rows
 from diffmm_pyg.typing import INTERACTS, EdgeType
 from diffmm_pyg.utils.checks import check_range
 from diffmm_pyg.utils.epoch import train_epoch
 from torch_geometric.data import HeteroData
 
+if TYPE_CHECKING:
+    from diffmm_pyg.diffusion.graph_diffusion import GraphDiffusion
 
-def fit_diffusion(
-    diffusion: GraphDiffusion,
+
+def fit(
+    self: 'GraphDiffusion',
     data: HeteroData,
     edge_type: EdgeType = INTERACTS,
     features: Optional[Dict[str, str]] = None,
@@ -21,15 +23,15 @@ def fit_diffusion(
     lr: float = 1e-3,
     seed: int = 0,
 ) -> List[Dict[str, float]]:
-    r"""Trains a diffusion model, without a recommender, on a bipartite
-    relation of any graph, of which nothing else is read but the features that
-    are named.
+    r"""Trains the denoisers, without a recommender and on their own device, on
+    a bipartite relation of any graph, of which nothing else is read but the
+    features that are named.
 
     .. code-block:: python
 
         diffusion = GraphDiffusion(data['movie'].num_nodes, ['image', 'text'],
                                    likelihood='multinomial', normalize=True)
-        fit_diffusion(diffusion, data, ('user', 'rates', 'movie'),
+        diffusion.fit(data, ('user', 'rates', 'movie'),
                       features={'image': 'x_image', 'text': 'clip'})
         data = AddDenoisedEdges(diffusion, ('user', 'rates', 'movie'))(data)
 
@@ -42,8 +44,6 @@ def fit_diffusion(
         x_0 \mathbf{P}^m \|^2.
 
     Args:
-        diffusion (GraphDiffusion): The diffusion model, which is trained on
-            its own device.
         data (HeteroData): The graph, *e.g.*, the training split of
             :class:`~torch_geometric.transforms.RandomLinkSplit`.
         edge_type (Tuple[str, str, str], optional): The relation.
@@ -73,14 +73,14 @@ def fit_diffusion(
     check_range('batch_size', batch_size, 1)
     check_range('lr', lr, 0, open_low=True)
     check_range('seed', seed, 0)
-    rows = relation_rows(diffusion, data, edge_type)
-    feat_dict = relation_features(diffusion, data, edge_type[2], features)
+    rows = relation_rows(self, data, edge_type)
+    feat_dict = relation_features(self, data, edge_type[2], features)
 
     def loss(index: Tensor, key: Tuple[int, ...]) -> Dict[str, Tensor]:
-        return diffusion.loss(rows.select(index), feat_dict, seed=key)
+        return self.loss(rows.select(index), feat_dict, seed=key)
 
-    diffusion.train()
-    optimizer = torch.optim.Adam(diffusion.parameters(), lr, fused=True)
+    self.train()
+    optimizer = torch.optim.Adam(self.parameters(), lr, fused=True)
     return [
         train_epoch(loss, optimizer, rows.num_rows, batch_size,
                     (seed, epoch, 0), 'diffusion', rows.col.device)

@@ -5,7 +5,7 @@ from movie_data import BUYS, FEATURES, RATES, movie_data
 from oracle import assert_close, generator, random_diffusion, random_rows
 from small import small_data
 
-from diffmm_pyg.diffusion import GraphDiffusion, fit_diffusion
+from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.diffusion.relation import relation_features, relation_rows
 from diffmm_pyg.errors import ConfigError, DataError, RunError
 from diffmm_pyg.nn.models.diff_rec import MODALITY, DiffRec
@@ -30,7 +30,7 @@ def test_equals_the_training_of_a_recommender():
     data = small_data()
     kwargs = {'epochs': 3, 'batch_size': 16, 'seed': 5}
     actual = make_diffusion(40, [MODALITY])
-    history = fit_diffusion(actual, data[0], lr=1e-2, **kwargs)
+    history = actual.fit(data[0], lr=1e-2, **kwargs)
     model = DiffRec(60, 40, make_diffusion(40, [MODALITY]))
     run = fit(model, data, lr=1e-2, device='cpu', progress=False, **kwargs)
     assert [row['loss'] for row in history] == \
@@ -47,7 +47,7 @@ def test_learns_any_relation(likelihood):
     data[RATES].edge_index = torch.stack([user, movie])[:, own & ~left_out]
     diffusion = make_diffusion(likelihood=likelihood, normalize=True,
                                dropout=0.2)
-    history = fit_diffusion(diffusion, data, RATES, FEATURES, epochs=150,
+    history = diffusion.fit(data, RATES, FEATURES, epochs=150,
                             batch_size=12, lr=1e-2)
     assert list(history[0]) == ['loss', 'elbo', 'msi'] and len(history) == 150
     assert history[-1]['loss'] < history[0]['loss']
@@ -62,14 +62,14 @@ def test_reads_one_relation_and_leaves_data_alone():
     data = movie_data()
     before = data.to_dict()
     diffusion = make_diffusion()
-    fit_diffusion(diffusion, data, RATES, FEATURES, epochs=2)
+    diffusion.fit(data, RATES, FEATURES, epochs=2)
     assert str(data.to_dict()) == str(before)
     other = movie_data()
     other[BUYS].edge_index = other[BUYS].edge_index[:, :1]
     other[RATES].edge_label_index = torch.tensor([[0], [0]])
     other['book'].x, other['tag'].x = torch.zeros(6, 4), torch.zeros(3, 2)
     again = make_diffusion()
-    fit_diffusion(again, other, RATES, FEATURES, epochs=2)
+    again.fit(other, RATES, FEATURES, epochs=2)
     for a, b in zip(diffusion.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -81,8 +81,7 @@ def test_several_kinds_of_items():
         assert torch.equal(rows.edge_index, data[edge_type].edge_index)
         assert (rows.num_rows, rows.num_cols) == (12, num_items)
     diffusion = make_diffusion(6, ['any'])
-    assert len(fit_diffusion(diffusion, data, BUYS, {'any': 'x'},
-                             epochs=2)) == 2
+    assert len(diffusion.fit(data, BUYS, {'any': 'x'}, epochs=2)) == 2
 
 
 def test_rows_of_duplicate_edges():
@@ -140,8 +139,7 @@ def test_same_seed_same_parameters():
     states = []
     for seed in [0, 0, 1]:
         diffusion = make_diffusion()
-        fit_diffusion(diffusion, movie_data(), RATES, epochs=2, batch_size=5,
-                      seed=seed)
+        diffusion.fit(movie_data(), RATES, epochs=2, batch_size=5, seed=seed)
         states.append(diffusion.denoiser.weight_out.detach())
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
@@ -150,9 +148,9 @@ def test_same_seed_same_parameters():
 def check_error(error, match, data=None, edge_type=RATES, diffusion=None,
                 features=None, **kwargs):
     with pytest.raises(error, match=match) as info:
-        fit_diffusion(diffusion or make_diffusion(), data or movie_data(),
-                      edge_type, features, epochs=kwargs.pop('epochs', 1),
-                      **kwargs)
+        (diffusion or make_diffusion()).fit(
+            data or movie_data(), edge_type, features,
+            epochs=kwargs.pop('epochs', 1), **kwargs)
     assert '\n' not in str(info.value)
 
 
