@@ -4,7 +4,7 @@ from typing import Any, Dict, Literal, Optional, Sequence
 import torch
 from tqdm import tqdm
 
-from diffmm_pyg.errors import ConfigError, RunError
+from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn.models import Recommender
 from diffmm_pyg.runs import Run, check_out, describe_training, to_run
 from diffmm_pyg.training.device import deterministic_algorithms, find_device
@@ -164,7 +164,7 @@ def fit(
                     state.restore_best()
                 raise Interrupted(e.signum, keeper.advice()) from None
             except LostProcessError as e:
-                raise RunError(f'{e}; {keeper.advice()}') from e
+                raise LostProcessError(f'{e}; {keeper.advice()}') from e
         with uninterrupted(), deterministic_algorithms(deterministic):
             run = _finish(state, splits, description, keeper)
             processes.wait()  # Until the run is written.

@@ -1,9 +1,9 @@
 import signal
 import threading
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Optional, Type
 
-from diffmm_pyg.utils.processes import SINGLE, Processes
+from diffmm_pyg.utils.processes import SINGLE, LostProcessError, Processes
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -28,7 +28,9 @@ class Signals:
     :meth:`held`. Signals that the process ignores stay ignored.
 
     If there are several processes, none of them stops on its own: at the end
-    of :meth:`held`, all of them raise what one of them has received.
+    of :meth:`held`, all of them raise what one of them has received. After a
+    :class:`~diffmm_pyg.utils.processes.LostProcessError`, one SIGTERM is
+    ignored: a launcher sends it to those that still have to tell what was.
 
     Args:
         processes (Processes, optional): The processes; this one only if not
@@ -44,8 +46,11 @@ class Signals:
         self._old = _set_handlers(self._receive)
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        _reset_handlers(self._old)
+    def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
+        handlers = self._old.copy()
+        if kind is LostProcessError and signal.SIGTERM in handlers:
+            handlers[signal.SIGTERM] = self._ignore_once
+        _reset_handlers(handlers)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -67,6 +72,9 @@ class Signals:
         if not self._is_held and self.processes.size == 1:
             raise Interrupted(signum)
         self._received = signum
+
+    def _ignore_once(self, signum: int, _: Any) -> None:
+        signal.signal(signum, self._old[signum])
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from diffmm_pyg.utils.interrupt import Interrupted, Signals, uninterrupted
-from diffmm_pyg.utils.processes import Processes
+from diffmm_pyg.utils.processes import LostProcessError, Processes
 
 
 @pytest.fixture(autouse=True)
@@ -112,16 +112,25 @@ def test_signal_while_processes_agree():
     assert info.value.signum == signal.SIGTERM
 
 
-def test_in_a_thread():
+def test_launcher_does_not_silence_the_last_message():
+    with pytest.raises(LostProcessError), Signals():
+        raise LostProcessError('ended')
+    send(signal.SIGTERM)  # Would end this process.
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize('error', [KeyError, LostProcessError])
+def test_in_a_thread(error):
     errors = []
 
     def run():
         try:
             with Signals() as signals, signals.held(), uninterrupted():
-                pass
+                raise error('mine')
         except BaseException as e:
             errors.append(e)
 
     thread = threading.Thread(target=run)
     thread.start(), thread.join()
-    assert errors == []
+    assert [type(e) for e in errors] == [error]
