@@ -13,24 +13,28 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAINING = ['tests/training/test_golden.py', 'tests/training/test_fit.py']
+OTHERS = ['tests/docs/test_reference.py', 'tests/training/test_golden.py',
+          'tests/training/test_fit.py', 'tests/test_memory.py']
 # Modules, and the tests that should notice, quick to notice first:
 TESTS = {
-    'diffmm_pyg/diffusion': ['tests/diffusion', 'tests/nn/models', *TRAINING],
-    'diffmm_pyg/nn': ['tests/nn', 'tests/diffusion', *TRAINING],
-    'diffmm_pyg/evaluation.py': ['tests/test_evaluation.py', *TRAINING],
+    'diffmm_pyg/diffusion': ['tests/diffusion', 'tests/nn/models', *OTHERS],
+    'diffmm_pyg/nn': ['tests/nn', 'tests/diffusion', *OTHERS],
+    'diffmm_pyg/evaluation.py': ['tests/test_evaluation.py', *OTHERS],
 }
 SECONDS = 900
+# Changes that were looked at and change no result: files, lines, and why.
+EQUIVALENT = ROOT / 'tests' / 'equivalent_mutants.json'
 
 
 def main() -> int:
@@ -62,9 +66,10 @@ def main() -> int:
                   .format(**rows[-1]), flush=True)
             if out is not None:
                 write(out, revision, args, rows)
-    killed = sum(row['outcome'] != 'survived' for row in rows)
-    print(f'{killed} of {len(rows)} noticed')
-    return 0 if killed >= 0.9 * len(rows) else 1
+    count = Counter(row['outcome'] for row in rows)
+    print(dict(count))
+    num_real = len(rows) - count['equivalent']
+    return 0 if num_real - count['survived'] >= 0.9 * num_real else 1
 
 
 def draw(num: int, seed: int) -> List[Any]:
@@ -99,15 +104,26 @@ def measure(mutation: Any) -> Dict[str, Any]:
     outcome = (result.test_outcome or result.worker_outcome).value
     if 'timeout' in (result.output or ''):
         outcome = 'too slow'
+    if outcome == 'survived' and equivalent(path, result.diff) is not None:
+        outcome = 'equivalent'
     return {
         'place': f'{path}:{mutation.start_pos[0]}',
         'change': mutation.operator_name.split('/')[-1],
         'outcome': outcome,
         'seconds': round(time.monotonic() - start),
         'diff': result.diff,
+        'why': equivalent(path, result.diff),
         'noticed_by': [line for line in (result.output or '').splitlines()
                        if line.startswith(('FAILED', 'ERROR'))][:1],
     }
+
+
+def equivalent(path: str, diff: str) -> Optional[str]:
+    r"""Returns why a change changes no result, if that is known."""
+    lines = [line[0] + ' '.join(line[1:].split()) for line in
+             diff.splitlines() if re.match('[-+] ', line)]
+    return next((known['why'] for known in json.loads(EQUIVALENT.read_text())
+                 if known['file'] == path and known['lines'] == lines), None)
 
 
 def command(tests: List[str]) -> str:
@@ -124,7 +140,7 @@ def write(path: Path, revision: str, args: argparse.Namespace,
           rows: List[Dict[str, Any]]) -> None:
     path.write_text(json.dumps({
         'revision': revision, 'sample': args.sample, 'seed': args.seed,
-        'noticed': sum(row['outcome'] != 'survived' for row in rows),
+        **Counter(row['outcome'] for row in rows),
         'mutants': rows,
     }, indent=2) + '\n')
 

@@ -11,7 +11,7 @@ from diffmm_pyg.cli.options import given_hyper_parameters
 from diffmm_pyg.cli.output import print_metrics
 from diffmm_pyg.datasets.published import PUBLISHED
 from diffmm_pyg.diffusion import GraphDiffusion
-from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.errors import ConfigError, RunError
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset
 from diffmm_pyg.runs import Run, check_out, recorded_model
@@ -67,6 +67,7 @@ def _go_on(args: argparse.Namespace) -> Run:
     must not change.
     """
     config = Checkpoints(args.run).config()
+    _check_recorded(config, args.run)
     origin = config['origin']
     given = {name: getattr(args, name) for name in
              ['data', 'root', 'source', 'modalities']
@@ -78,9 +79,9 @@ def _go_on(args: argparse.Namespace) -> Run:
     if 'data' not in {**origin, **given}:
         raise ConfigError(f"'{args.run}' began in Python; name its "
                           f"'--data', or go on by 'fit(..., resume=True)'")
-    device = origin['device']
-    if Processes.launched().size > 1:  # Each takes a device of that kind.
-        device = device.split(':')[0]
+    device = origin.get('device')
+    if device and Processes.launched().size > 1:
+        device = device.split(':')[0]  # Each takes a device of that kind.
     training = {'device': device, **config['training'],
                 **given_hyper_parameters(args, fit)}
     if training.pop('out', args.run) != args.run:
@@ -94,6 +95,18 @@ def _go_on(args: argparse.Namespace) -> Run:
         given_hyper_parameters(args, GraphDiffusion, 'diffusion_'))
     return fit(recorded_model(config), data, **training, out=args.run,
                resume=True, origin=origin)
+
+
+def _check_recorded(config: Any, run: str) -> None:
+    config = {'diffusion': {}, **(config if isinstance(config, dict) else {})}
+    groups = ['origin', 'training', 'class', 'model', 'data', 'diffusion']
+    kinds = [str if name == 'class' else dict for name in groups]
+    texts = ['data', 'root', 'source', 'device', 'preset']
+    if (not all(map(isinstance, map(config.get, groups), kinds))
+            or not all(isinstance(config['origin'].get(name, ''),
+                                  (str, type(None))) for name in texts)):
+        raise RunError(f"'{run}' describes no training that can go on; train "
+                       f"anew")
 
 
 def _recorded_data(origin: Dict[str, Any],

@@ -4,6 +4,7 @@ from typing import List, Optional, Sequence, Type, Union
 
 import torch
 
+from diffmm_pyg.datasets.raw import one_line
 from diffmm_pyg.datasets.safe_load import load_values
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.utils.atomic import atomic_path
@@ -70,9 +71,9 @@ class SplitDataset(InMemoryDataset):
                 load_values(tmp)
             except Exception as e:
                 raise DataError(
-                    f"What 'pre_transform' ({pre_transform}) returns holds "
-                    f"other things than tensors and plain values, which are "
-                    f"not saved; give it as 'transform' instead") from e
+                    f"What 'pre_transform' ({pre_transform}) returns could "
+                    f"not be read back safely ({one_line(e)}); give it as "
+                    f"'transform' instead") from e
 
     def load(self, path: str, data_cls: Type[BaseData] = HeteroData) -> str:
         r"""Loads the splits from :obj:`path`, and returns the description of

@@ -78,6 +78,8 @@ def _download(url: str, path: str, part: str, blob_id: Optional[str],
     for attempt in range(num_attempts):
         if attempt > 0:
             time.sleep(2**attempt)
+            if osp.exists(path) and git_blob_id(path) == blob_id:
+                return  # Another process was faster.
         try:
             with locked(part) as f:
                 _complete(f, url, blob_id, max_bytes, timeout)

@@ -4,7 +4,6 @@ of a file, but may take any memory for what a file only claims.
 import os.path as osp
 import pickletools
 import re
-import sys
 import zipfile
 from typing import Any, Dict
 
@@ -17,7 +16,7 @@ NAMES = re.compile(r'torch \w+Storage|torch Size|collections OrderedDict'
                    r'|torch\._utils _rebuild_tensor_v2')
 PUTS = ['BINPUT', 'LONG_BINPUT']
 GETS = ['BINGET', 'LONG_BINGET']
-TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3, 'TUPLE': sys.maxsize}
+TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 VALUES = ['NONE', 'NEWFALSE', 'NEWTRUE', 'BININT', 'BININT1', 'BININT2',
           'LONG1', 'BINFLOAT', 'BINUNICODE', *GETS]
 
@@ -55,7 +54,9 @@ def check_opcodes(content: bytes) -> None:
     """
     # Of tuples: 1 if they hold nothing but values, 2 if they may hold tuples.
     memo: Dict[Any, int] = {}
-    depth = num_values = 0  # Of values that were made one after the other
+    # Of values that were made one after the other, the first after a mark:
+    depth = num_values = 0
+    is_marked = False
     for op, arg, _ in pickletools.genops(content):
         if op.name == 'GLOBAL' and not NAMES.fullmatch(str(arg)):
             raise ValueError(f"it names '{arg}'")
@@ -67,9 +68,13 @@ def check_opcodes(content: bytes) -> None:
             depth = memo[arg]
             if depth > 1:
                 raise ValueError('one of its parts is in several places')
+        elif op.name == 'TUPLE':
+            depth = 1 if is_marked else 2
         elif op.name in TUPLES:
             depth = 1 if num_values >= TUPLES[op.name] else 2
-        num_values = num_values + 1 if op.name in VALUES and depth == 0 else 0
+        is_value = op.name in VALUES and depth == 0
+        num_values = num_values + 1 if is_value else 0
+        is_marked = op.name == 'MARK' or is_marked and is_value
 
 
 def check_parts(content: Any, max_bytes: int) -> None:

@@ -1,10 +1,10 @@
-from typing import Dict, List, Literal, Optional, Tuple, get_args
+from typing import Any, Dict, List, Literal, Optional, Tuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffmm_pyg.data import check_edges, check_modalities
+from diffmm_pyg.data import check_edges
 from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.fit import fit
@@ -18,7 +18,13 @@ from diffmm_pyg.diffusion.sampled_items import (
 )
 from diffmm_pyg.diffusion.sampled_objective import SAMPLED_OBJECTIVES
 from diffmm_pyg.typing import EdgesDict
-from diffmm_pyg.utils.checks import check_choice, check_k, check_range
+from diffmm_pyg.utils.checks import (
+    check_choice,
+    check_k,
+    check_names,
+    check_range,
+)
+from diffmm_pyg.utils.hyper_parameters import hyper_parameter_values
 from diffmm_pyg.utils.random import keyed_generator
 from diffmm_pyg.utils.sparse_rows import SparseRows
 
@@ -103,7 +109,7 @@ class GraphDiffusion(torch.nn.Module):
         num_sampled_items: Optional[int] = None,
     ):
         super().__init__()
-        check_modalities(modalities)
+        check_names('modalities', modalities)
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
         check_choice('sampler', sampler, SAMPLERS[likelihood])
@@ -124,6 +130,11 @@ class GraphDiffusion(torch.nn.Module):
     @property
     def modalities(self) -> List[str]:
         return self.denoiser.modalities
+
+    def hyper_parameters(self) -> Dict[str, Any]:
+        r"""Returns all arguments with a default value, by name."""
+        return hyper_parameter_values(GraphDiffusion, self, self.denoiser,
+                                      self.process)
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
@@ -297,6 +308,6 @@ class GraphDiffusion(torch.nn.Module):
         return dict(zip(self.modalities, embeddings, strict=True))
 
     def __repr__(self) -> str:
+        args = {'modalities': self.modalities, **self.hyper_parameters()}
         return (f"{self.__class__.__name__}({self.denoiser.num_items}, "
-                f"modalities={self.modalities}, "
-                f"likelihood='{self.likelihood}')")
+                f"{', '.join(f'{k}={v!r}' for k, v in args.items())})")

@@ -23,7 +23,7 @@ CONVS: Dict[str, Any] = {
 # classes that have such an argument: they are normalized and hold self-loops,
 # an edge has one weight, and what comes out is as wide as what goes in.
 GRAPH_KWARGS = {'normalize': False, 'add_self_loops': False, 'edge_dim': 1,
-                'in_edge_channels': 1, 'dim': 1, 'concat': False}
+                'in_edge_channels': 1, 'concat': False}
 
 
 def conv_name(conv: Conv) -> str:
@@ -88,7 +88,9 @@ def conv_resolver(
 
 
 def _class_kwargs(cls: type, channels: int) -> Dict[str, Any]:
-    sizes = dict.fromkeys(['in_channels', 'out_channels', 'channels'],
-                          channels)
+    kwargs = {**dict.fromkeys(['in_channels', 'out_channels', 'channels'],
+                              channels), **GRAPH_KWARGS}
+    if cls in CONVS.values():  # There, it is the number of weights of an edge.
+        kwargs['dim'] = 1
     names = inspect.signature(cls).parameters
-    return {k: v for k, v in {**sizes, **GRAPH_KWARGS}.items() if k in names}
+    return {k: v for k, v in kwargs.items() if k in names}

@@ -15,7 +15,7 @@ from diffmm_pyg.nn.models import Recommender
 from diffmm_pyg.runs.run import Run
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 from diffmm_pyg.utils import RowEmbedding, UserEmbedding
-from diffmm_pyg.utils.hyper_parameters import hyper_parameters
+from diffmm_pyg.utils.hyper_parameters import hyper_parameter_values
 from diffmm_pyg.utils.sparse_backend import sparse_backend
 from torch_geometric.data import HeteroData
 
@@ -113,19 +113,12 @@ def describe_model(model: Recommender) -> Dict[str, Any]:
     Args:
         model (Recommender): The model.
     """
-    out = {'class': type(model).__name__, 'model': _values(model)}
+    out = {'class': type(model).__name__,
+           'model': hyper_parameter_values(type(model), model)}
     diffusion = getattr(model, 'diffusion', None)
     if isinstance(diffusion, GraphDiffusion):
-        out['diffusion'] = {**_values(diffusion.denoiser),
-                            **_values(diffusion.process),
-                            **_values(diffusion)}
+        out['diffusion'] = diffusion.hyper_parameters()
     return out
-
-
-def _values(module: torch.nn.Module) -> Dict[str, Any]:
-    names = hyper_parameters(type(module))
-    return {name: getattr(module, name) for name in names
-            if hasattr(module, name)}
 
 
 def versions() -> Dict[str, str]:

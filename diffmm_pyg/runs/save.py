@@ -78,22 +78,14 @@ def _check_content(folder: str, overwrite: bool, resume: bool) -> None:
 
 
 def _is_training(path: str, is_alone: bool) -> bool:
-    r"""Whether a folder of checkpoints is that of a training, and holds
-    nothing else. One that was killed early has left it empty, with nothing
-    beside it.
-
-    Raises:
-        RunError: If it holds files of others.
+    r"""Whether a folder of checkpoints is that of a training. One that was
+    killed early has left no whole one, with nothing beside it.
     """
     if not os.path.isdir(path):
         return False
     names = os.listdir(path)
-    for name in names:
-        if not is_checkpoint(name):
-            raise RunError(f"'{os.path.join(path, name)}' was not written by "
-                           f"a training; move it away, or name another "
-                           f"folder, so that nothing is lost")
-    return is_alone or any(re.fullmatch(r'\d+\.json', n) for n in names)
+    return len(_checkpoint_numbers(names)) > 0 or (
+        is_alone and all(is_checkpoint(name) for name in names))
 
 
 def is_checkpoint(name: str) -> bool:
@@ -102,6 +94,11 @@ def is_checkpoint(name: str) -> bool:
     """
     return re.fullmatch(rf'{CHECKPOINT}|\.{CHECKPOINT}\.\w+\.tmp|\.tmp\w{{6}}',
                         name) is not None
+
+
+def _checkpoint_numbers(names: List[str]) -> List[int]:
+    return [int(name[:-len('.json')]) for name in names
+            if re.fullmatch(r'\d+\.json', name)]
 
 
 def save_run(run: Run, folder: str, overwrite: bool = False) -> None:
@@ -153,16 +150,25 @@ def write_run(run: Run, folder: str) -> None:
 
 
 def warn_of_successor(folder: str) -> None:
-    r"""Warns if there is a training in the folder of a run that has begun
-    after it and has not finished: such a one has more than one checkpoint.
+    r"""Warns if there is a training in the folder of a run that has not
+    finished.
     """
-    names: List[str] = []
+    path, names = os.path.join(folder, CHECKPOINTS), []
     with suppress(OSError):  # There is none.
-        names = os.listdir(os.path.join(folder, CHECKPOINTS))
-    if sum(re.fullmatch(r'\d+\.json', name) is not None for name in names) > 1:
+        names = os.listdir(path)
+    newest = max(_checkpoint_numbers(names), default=0)
+    newest_path = os.path.join(path, f'{newest}.json')
+    if os.path.isfile(newest_path) and not _is_finished(newest_path):
         logger.warning("'%s' also holds a training that has not finished; "
-                       "this is the run that was there before it, until you "
-                       "go on by 'train --resume %s'", folder, folder)
+                       "this is the last run that was written there, until "
+                       "you go on by 'train --resume %s'", folder, folder)
+
+
+def _is_finished(path: str) -> bool:
+    with suppress(Exception):  # It does not say so, or is damaged.
+        with open(path, encoding='utf-8') as f:
+            return json.load(f)['finished'] is True
+    return False
 
 
 def reason(error: BaseException) -> str:

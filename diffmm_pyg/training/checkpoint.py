@@ -95,7 +95,7 @@ class Checkpoints:
             self._write_values(number, {
                 'format': FORMAT, 'tensors': checksum, **checkpoint.values})
             self._position = checkpoint.values['state']['position']
-            self._keep([*self._whole, number][-NUM_KEPT:])
+            self._keep_only([*self._whole, number][-NUM_KEPT:])
         except (OSError, safetensors.SafetensorError) as e:
             raise RunError(f"A checkpoint could not be written to "
                            f"'{self.path}' ({reason(e)}); free some space, "
@@ -112,8 +112,8 @@ class Checkpoints:
         try:
             values = self._read_values(number)
             self._write_values(number, {**values, 'finished': True})
-            self._keep([number])
-        except Exception as e:  # The errors have no common base.
+            self._keep_only([number])
+        except (OSError, ValueError, KeyError) as e:
             raise RunError(f"The run in '{self.folder}' is whole, but its "
                            f"last checkpoint is damaged or could not be "
                            f"written to ({reason(e)}); only to go on with "
@@ -192,6 +192,13 @@ class Checkpoints:
         matches = (re.fullmatch(r'(\d+)\.json', name)
                    for name in os.listdir(self.path))
         return {int(match[1]) for match in matches if match is not None}
+
+    def _keep_only(self, numbers: List[int]) -> None:
+        try:
+            self._keep(numbers)
+        except OSError as e:  # What is to be kept is whole nevertheless.
+            logger.warning("Old checkpoints in '%s' cannot be removed (%s)",
+                           self.path, reason(e))
 
     def _keep(self, numbers: List[int]) -> None:
         self._whole = numbers

@@ -28,6 +28,18 @@ def check_range(name: str, value: float, low: float,
                          f"(got {value})")
 
 
+def check_names(name: str, value: Sequence[str]) -> None:
+    r"""Checks that an argument is a list of different names.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if (isinstance(value, str) or len(set(value)) < len(value)
+            or not all(isinstance(x, str) and x for x in value)):
+        raise ConfigError(f"'{name}' must be a list of different names "
+                          f"(got {value!r})")
+
+
 def check_k(k: int, num_items: int) -> None:
     r"""Checks that there are :obj:`k` items to choose.
 

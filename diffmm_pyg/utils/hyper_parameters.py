@@ -57,3 +57,11 @@ def hyper_parameters(fn: Callable[..., Any]) -> Dict[str, HyperParameter]:
             out[name] = HyperParameter(kind, parameter.default, choices,
                                        optional)
     return out
+
+
+def hyper_parameter_values(cls: type, *modules: Any) -> Dict[str, Any]:
+    r"""Returns the hyper-parameters of a class as the attributes that they
+    have become, of an object or of its parts.
+    """
+    return {name: getattr(module, name) for name in hyper_parameters(cls)
+            for module in modules if hasattr(module, name)}

@@ -169,3 +169,17 @@ def test_stored_root_and_address(cli, cwd, source, monkeypatch):
         assert 'seen' in cli('train', '--resume', 'run', *args).err
     assert sources == [('elsewhere', None),
                        ('elsewhere', 'https://example.org/y')]
+
+
+@pytest.mark.parametrize('change', [
+    {'origin': 5}, {'origin': None}, {'origin': {'root': 5}}, {'class': []},
+    {'origin': {'data': ['a']}}, {'training': []}, {'diffusion': 'x'},
+], ids=str)
+def test_descriptions_of_something_else(cli, folder, stopped, monkeypatch,
+                                        change):
+    stopped()
+    config = {**Checkpoints('run').config(), **change}
+    monkeypatch.setattr(Checkpoints, 'config', lambda self: config)
+    result = cli('train', '--resume', 'run')
+    assert result.code == 1 and result.err.splitlines() == [
+        "error: 'run' describes no training that can go on; train anew"]

@@ -152,6 +152,16 @@ def test_download_file_by_two_processes(tmp_path, answers):
     assert (tmp_path / 'file.part').read_bytes() == CONTENT[:100]
 
 
+def test_download_file_that_another_process_has_finished(
+        tmp_path, answers, ranges, monkeypatch):
+    path = tmp_path / 'file'
+    monkeypatch.setattr('time.sleep', lambda _: path.write_bytes(CONTENT))
+    with open(tmp_path / 'file.part', 'wb') as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        download_file(URL, str(path), BLOB_ID)
+    assert path.read_bytes() == CONTENT and ranges == []
+
+
 @pytest.mark.parametrize('answer, reason', [
     (lambda: urllib.error.URLError('no route'), 'no route'),
     (lambda: TimeoutError('timed out'), 'timed out'),

@@ -210,7 +210,8 @@ def test_pre_transform_that_cannot_be_saved(tmp_path, source):
         data.array = np.array(['a'], dtype=object)
         return data
 
-    with pytest.raises(DataError, match="give it as 'transform' instead"):
+    with pytest.raises(DataError, match=r"\(it names 'numpy.*\); give it as "
+                       "'transform' instead"):
         load(tmp_path, source, pre_transform=plant)
     assert not (tmp_path / 'root').exists()
 

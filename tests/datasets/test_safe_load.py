@@ -109,3 +109,5 @@ def test_key_that_would_be_hashed_for_ever():
 def test_keys_that_are_shared():
     key = ('user', 'rates', 'item')
     check_opcodes(pickle.dumps([{key: 1}, {key: 2}, {key: key}], 2))
+    shape = (1, 2, 3, 4, 'five')
+    check_opcodes(pickle.dumps([shape, [1, shape], shape], 2))

@@ -16,7 +16,7 @@ from small import small_data, small_fit
 from diffmm_pyg.build import build_model
 from diffmm_pyg.diffusion import GraphDiffusion, graph_diffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows
-from diffmm_pyg.errors import DataError
+from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.testing import textbook
 from diffmm_pyg.utils import SparseRows
 
@@ -249,10 +249,22 @@ def test_init_errors(kwargs, match):
         GraphDiffusion(3, ['image'], **kwargs)
 
 
+def test_names_of_modalities():
+    names = ['clip-vit', 'values', '0']  # Whatever a user calls them.
+    assert GraphDiffusion(3, names, 4).modalities == names
+    for bad in ['image', ['a', 'a'], [1], ['']]:
+        with pytest.raises(ConfigError, match="list of different names"):
+            GraphDiffusion(3, bad)
+
+
 def test_state_dict_and_str():
     diffusion = random_diffusion(3, 2, seed=0)
-    assert str(diffusion) == ("GraphDiffusion(3, modalities=['image', "
-                              "'text'], likelihood='gaussian')")
+    assert str(diffusion) == (
+        "GraphDiffusion(3, modalities=['image', 'text'], hidden_channels=5, "
+        "time_channels=4, dropout=0.5, normalize=False, "
+        "likelihood='gaussian', sampler='posterior', msi_weight=0.1, "
+        "num_steps=5, noise_scale=0.5, noise_min=0.01, noise_max=0.5, "
+        "first_beta=None, loss_weighting='snr', num_sampled_items=None)")
     other = random_diffusion(3, 2, seed=1, noise_max=0.3)
     other.load_state_dict(diffusion.state_dict())
     rows, _ = random_rows(4, 3, seed=0)

@@ -16,10 +16,11 @@ IMAGE = ('user', 'denoised_image', 'movie')
 REV_IMAGE = ('movie', 'rev_denoised_image', 'user')
 
 
-def make_diffusion(num_items=8, modalities=('image', 'text')):
+def make_diffusion(num_items=8, modalities=('image', 'text'), **kwargs):
     torch.manual_seed(0)
-    return GraphDiffusion(num_items, list(modalities), hidden_channels=6,
-                          likelihood='multinomial', normalize=True)
+    return GraphDiffusion(num_items, list(modalities), **{
+        'hidden_channels': 6, 'likelihood': 'multinomial', 'normalize': True,
+        **kwargs})
 
 
 def transform(edge_type=RATES, **kwargs):
@@ -193,10 +194,9 @@ def test_functional_name_and_str():
     data, = pipe.diffmm_add_denoised_edges(make_diffusion(), RATES)
     assert IMAGE in data.edge_types
     assert str(transform()) == (
-        "AddDenoisedEdges(GraphDiffusion(8, modalities=['image', 'text'], "
-        "likelihood='multinomial'), ('user', 'rates', 'movie'), k=5, "
-        "candidates='unseen', weighting='score', weight_scale=1.0, "
-        "reverse=False, prefix='denoised')")
+        f"AddDenoisedEdges({make_diffusion()}, ('user', 'rates', 'movie'), "
+        f"k=5, candidates='unseen', weighting='score', weight_scale=1.0, "
+        f"reverse=False, prefix='denoised')")
 
 
 @pytest.mark.parametrize('kwargs', [
@@ -207,3 +207,13 @@ def test_functional_name_and_str():
 def test_every_setting_makes_another_dataset(kwargs):
     # What PyG compares with the `pre_transform` of a processed one.
     assert _repr(transform(**kwargs)) != _repr(transform())
+
+
+@pytest.mark.parametrize('kwargs', [
+    {'num_items': 9}, {'modalities': ['image']}, {'hidden_channels': 7},
+    {'likelihood': 'gaussian'}, {'sampler': 'softmax'}, {'normalize': False},
+    {'num_steps': 3}, {'noise_scale': 0.2}, {'first_beta': 1e-5},
+], ids=str)
+def test_every_setting_of_the_diffusion_makes_another_dataset(kwargs):
+    assert _repr(AddDenoisedEdges(make_diffusion(**kwargs))) != _repr(
+        AddDenoisedEdges(make_diffusion()))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import Embedding, ModuleDict
 
-from diffmm_pyg.data import check_sizes
+from diffmm_pyg.data import check_modalities, check_sizes
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.encoder import ModalityEncoder
 from diffmm_pyg.nn.fusion import ModalityFusion
@@ -164,6 +164,7 @@ class DiffMM(Recommender):
         denoised_conv_kwargs: Optional[Dict[str, Any]] = None,
     ):
         super().__init__()
+        check_modalities(list(in_channels))
         self.num_users = num_users
         self.num_items = num_items
         self.in_channels = dict(in_channels)

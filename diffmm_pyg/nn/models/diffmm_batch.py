@@ -2,7 +2,7 @@ from typing import TYPE_CHECKING, Dict, Optional, Tuple
 
 from torch import Tensor
 
-from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.data import check_hetero, modality_features, modality_masks
 from diffmm_pyg.errors import ConfigError, DataError
 from diffmm_pyg.nn.models.diffmm_forward import diffmm_forward
 from diffmm_pyg.nn.models.diffmm_loss import diffmm_loss
@@ -24,6 +24,7 @@ def batch_forward(model: 'DiffMM', batch: HeteroData,
     Raises:
         DataError: If it is not such a subgraph.
     """
+    check_hetero(batch)
     if not ('n_id' in batch[USER] and 'degree_interacts' in batch[USER]):
         raise DataError("The batch is no subgraph of a sampling graph; make "
                         "the loader for 'sampling_graph(data)'")

@@ -130,7 +130,7 @@ class Recommender(torch.nn.Module, abc.ABC):
     def _apply(self, fn: Callable[[Tensor], Tensor],
                recurse: bool = True) -> 'Recommender':
         super()._apply(fn, recurse)
-        if self.data is not None:  # Moves with the parameters.
-            device = fn(torch.empty(0, dtype=torch.long)).device
-            self.data = copy.copy(self.data).to(device)
+        device = fn(torch.empty(0, dtype=torch.long)).device
+        if self.data is not None and device.type != 'meta':
+            self.data = copy.copy(self.data).to(device)  # As parameters do.
         return self

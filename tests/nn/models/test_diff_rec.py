@@ -78,8 +78,7 @@ def test_from_sizes_and_errors():
         'hidden_channels': 4
     })
     assert model.diffusion.process.num_steps == 3
-    assert str(model) == ("DiffRec(3, 5, GraphDiffusion(5, modalities="
-                          "['interactions'], likelihood='gaussian'))")
+    assert str(model) == f'DiffRec(3, 5, {model.diffusion})'
     with pytest.raises(ValueError, match="'diffusion' must be of one mod"):
         DiffRec(3, 5, GraphDiffusion(5, ['a', 'b'], hidden_channels=4))
     with pytest.raises(ValueError, match="'num_items' is 6, .* for 5 items"):

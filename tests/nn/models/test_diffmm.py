@@ -273,6 +273,10 @@ def test_str_and_errors():
         DiffMM(6, 5, {'a': 3, 'b': 2}, diffusion, projection='mlp')
     with pytest.raises(ValueError, match="'num_items' is 7, .* for 5 items"):
         DiffMM(6, 7, {'a': 3, 'b': 2}, diffusion)
+    model = DiffMM(6, 5, {'a': 3, 'b': 2}, diffusion, hidden_channels=1)
+    assert model.user_embedding.weight.size() == (6, 1)
+    with pytest.raises(ValueError, match="'hidden_channels' must lie in"):
+        DiffMM(6, 5, {'a': 3, 'b': 2}, diffusion, hidden_channels=0)
     for k in [0, 6]:
         with pytest.raises(ValueError, match=f"'k' must .* 1..5, .*got {k}"):
             DiffMM(6, 5, {'a': 3, 'b': 2}, diffusion, k=k)

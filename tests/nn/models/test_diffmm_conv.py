@@ -13,7 +13,7 @@ from torch.nn import Linear
 
 from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn import DiffMM, StackedAdj
-from diffmm_pyg.nn.resolver import conv_name
+from diffmm_pyg.nn.resolver import conv_name, conv_resolver
 from diffmm_pyg.runs import describe_model, load
 from torch_geometric.nn import (
     GATConv,
@@ -50,6 +50,17 @@ class UnpackingConv(torch.nn.Module):
         row, col = edge_index
         message = edge_weight.view(-1, 1) * self.lin(x)[row]
         return torch.zeros_like(x).index_add(0, col, message)
+
+
+class NamedDimConv(OwnConv):
+    def __init__(self, channels, dim=64):
+        super().__init__(channels)
+        self.dim = dim
+
+
+def test_dim_is_the_number_of_weights_only_where_it_is_known_to_be():
+    assert conv_resolver('CGConv', 4).dim == 1
+    assert conv_resolver(NamedDimConv, 4).dim == 64
 
 
 def gin_conv(channels):

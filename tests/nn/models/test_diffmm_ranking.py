@@ -9,6 +9,7 @@ from diffmm_pyg.nn.models import diffmm_checks
 from diffmm_pyg.nn.models.diffmm_ranking import diffmm_embeddings
 from diffmm_pyg.runs import load
 from diffmm_pyg.utils import SparseRows
+from torch_geometric.data import HeteroData
 
 U, I = 60, 40
 
@@ -85,14 +86,19 @@ def test_walk_over_a_large_catalogue(monkeypatch):
         small_model(small_data(), walk_weight=1.)
 
 
-def test_moved_models_rank_the_same():
+def test_moved_models_rank_the_same(monkeypatch):
     model = small_model(small_data(), denoiser_weight=1., walk_weight=0.2)
     small_fit(small_data(), model, epochs=1)
     expected = model.recommend([3, 5])
     actual = model.double().recommend([3, 5])
     assert actual.item == expected.item
-    model.to('meta')
-    assert model.data['item'].x_image.is_meta
+    devices = []
+    monkeypatch.setattr(HeteroData, 'to', lambda data, device:
+                        devices.append(device) or data)
+    model.to('cpu')
+    assert devices == [torch.device('cpu')]
+    model.to('meta').to_empty(device='cpu')  # What is there is not lost.
+    assert not model.data['item'].x_image.is_meta
 
 
 def test_runs_rank_the_same(tmp_path):

@@ -110,6 +110,8 @@ def test_batches_of_other_graphs():
                   next(iter(NeighborLoader(problem.data, ALL, USER)))]:
         with pytest.raises(DataError, match=r"for 'sampling_graph\(data\)'"):
             problem.model.batch_forward(batch)
+    with pytest.raises(DataError, match="The graph is a 'Data'"):
+        problem.model.batch_forward(problem.data.to_homogeneous())
 
 
 @needs_sampler
