@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
-from diffmm_pyg.utils.checks import check_range
+from diffmm_pyg.utils.checks import check_names, check_range
 from diffmm_pyg.utils.random import quantized_keep
 
 
@@ -57,6 +57,7 @@ class Denoiser(torch.nn.Module):
         normalize: bool = False,
     ):
         super().__init__()
+        check_names('modalities', modalities)
         check_range('hidden_channels', hidden_channels, 1)
         check_range('dropout', dropout, 0, 1)
         if quantized_keep(dropout) == 0:

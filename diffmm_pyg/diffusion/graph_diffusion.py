@@ -18,12 +18,7 @@ from diffmm_pyg.diffusion.sampled_items import (
 )
 from diffmm_pyg.diffusion.sampled_objective import SAMPLED_OBJECTIVES
 from diffmm_pyg.typing import EdgesDict
-from diffmm_pyg.utils.checks import (
-    check_choice,
-    check_k,
-    check_names,
-    check_range,
-)
+from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from diffmm_pyg.utils.hyper_parameters import hyper_parameter_values
 from diffmm_pyg.utils.random import keyed_generator
 from diffmm_pyg.utils.sparse_rows import SparseRows
@@ -109,7 +104,6 @@ class GraphDiffusion(torch.nn.Module):
         num_sampled_items: Optional[int] = None,
     ):
         super().__init__()
-        check_names('modalities', modalities)
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
         check_choice('sampler', sampler, SAMPLERS[likelihood])
