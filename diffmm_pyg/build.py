@@ -1,6 +1,9 @@
+import inspect
 from typing import Any, Dict, Optional
 
-from diffmm_pyg.data import modality_features
+from diffmm_pyg.data import check_data, modality_features
+from diffmm_pyg.diffusion import GraphDiffusion
+from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset
 from diffmm_pyg.typing import ITEM, USER
@@ -31,12 +34,24 @@ def build_model(
             (default: :obj:`None`)
 
     Raises:
-        ConfigError: If there is no such preset.
+        ConfigError: If there is no such preset or hyper-parameter.
+        DataError: If :obj:`data` does not hold what it must hold.
         ValueError: If a hyper-parameter has no usable value.
     """
+    check_data(data)
     config = load_preset(preset, name)
+    _check_names(DiffMM, model or {})
+    _check_names(GraphDiffusion, diffusion or {})
     channels = {m: x.size(1) for m, x in modality_features(data).items()}
     return DiffMM.from_sizes(
         data[USER].num_nodes, data[ITEM].num_nodes, channels,
         diffusion={**config['diffusion'], **(diffusion or {})},
         **{**config['model'], **(model or {})})
+
+
+def _check_names(cls: type, given: Dict[str, Any]) -> None:
+    names = list(inspect.signature(cls).parameters)
+    for name in given:
+        if name not in names:
+            raise ConfigError(f"{cls.__name__} has no hyper-parameter "
+                              f"'{name}'; it has {names}")

@@ -105,7 +105,10 @@ def check_data(data: HeteroData) -> None:
     """
     check_hetero(data)
     for node_type in [USER, ITEM]:
-        if node_type not in data.node_types or not data[node_type].num_nodes:
+        if node_type not in data.node_types:
+            raise DataError(f"The graph has no '{node_type}' nodes, but "
+                            f"{data.node_types}; rename yours")
+        if not data[node_type].num_nodes:
             raise DataError(f"data['{node_type}'].num_nodes is missing or 0; "
                             f"set it to the number of {node_type}s")
     if INTERACTS not in data.edge_types or 'edge_index' not in data[INTERACTS]:

@@ -3,6 +3,7 @@ __all__ = [
     'ConfigError',
     'DataError',
     'DiffMMError',
+    'LostProcessError',
     'MissingExtraError',
     'RunError',
 ]
@@ -23,6 +24,10 @@ class ConfigError(DiffMMError):
 
 class RunError(DiffMMError):
     r"""A run folder cannot be written, or is not a readable run."""
+
+
+class LostProcessError(RunError):
+    r"""Another process of the training has ended."""
 
 
 class MissingExtraError(DiffMMError, ImportError):

@@ -126,7 +126,7 @@ def break_data(data, name):
 
 @pytest.mark.parametrize('name,match', [
     ('no users', r"data\['user'\].num_nodes is missing or 0"),
-    ('no items', r"data\['item'\].num_nodes is missing or 0"),
+    ('no items', r"The graph has no 'item' nodes, but \['user'\]; rename"),
     ('no relation', 'edge_index is missing'),
     ('no edges', 'training split has no interaction'),
     ('user out of range', r"Column 1 of 'edge_index' names user 4; user "

@@ -18,6 +18,10 @@ from diffmm_pyg.utils.processes import Processes
 
 logger = logging.getLogger('diffmm_pyg')
 
+# Warnings of torch and PyG that a user can do nothing about:
+UNHELPFUL = ['Sparse invariant checks', 'Sparse CSR tensor support',
+             r".*without a 'pyg-lib'|.*without 'pyg-lib'"]
+
 
 def main(argv: Optional[List[str]] = None) -> int:
     r"""Runs a command and returns its exit code: 0, 1 if it failed, 2 if an
@@ -36,12 +40,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     processes = Processes.launched()
     if not processes.is_first:
         level = logging.ERROR
-    old_level = logger.level
+    old = logger.level, logger.propagate
     logger.addHandler(handler)
+    logger.propagate = False  # Other packages may have set up their own lines.
     logger.setLevel(level)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            for text in UNHELPFUL:
+                warnings.filterwarnings('ignore', text)
             if not processes.is_first:
                 warnings.simplefilter('ignore')
             args.command(args)
@@ -55,7 +62,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _fail(message or type(e).__name__, args, 1)
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(old_level)
+        logger.setLevel(old[0])
+        logger.propagate = old[1]
     return 0
 
 

@@ -1,7 +1,17 @@
 import argparse
+import difflib
 import json
 import re
-from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from diffmm_pyg.utils.hyper_parameters import HyperParameter, hyper_parameters
 
@@ -10,7 +20,21 @@ METAVARS = {int: 'N', float: 'X', list: 'N,N,...', dict: 'JSON'}
 
 
 class Parser(argparse.ArgumentParser):
-    r"""A parser whose errors are one line."""
+    r"""A parser whose errors are one line, and which guesses nothing."""
+    def __init__(self, **kwargs: Any):
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_known_args(
+            self, *args: Any, **kwargs: Any) -> Tuple[Any, List[str]]:
+        # Also that of a command, which leaves errors to that of all commands.
+        out, unknown = super().parse_known_args(*args, **kwargs)
+        if len(unknown) > 0:
+            close = difflib.get_close_matches(
+                unknown[0].split('=')[0], self._option_string_actions, 1)
+            hint = f" (is it '{close[0]}'?)" if close else ''
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return out, unknown
+
     def error(self, message: str) -> NoReturn:
         message = re.sub(r'argument (--\S+): ', r"'\1': ", message)
         self.exit(2, f"error: {message}; '{self.prog} --help' lists all "

@@ -82,9 +82,11 @@ def conv_resolver(
     try:
         return make(**kwargs)
     except (TypeError, ValueError, ImportError) as e:
-        raise ConfigError(f"'{name}' cannot be made from {kwargs} ({e}); name "
-                          f"its arguments, or pass a function that makes it "
-                          f"of the number of channels") from e
+        raise ConfigError(f"'{name}' cannot be made from {kwargs} ({e}); call "
+                          f"its sizes 'channels', or 'in_channels' and "
+                          f"'out_channels', and name its other arguments, or, "
+                          f"in Python, pass a function of the number of "
+                          f"channels that makes it") from e
 
 
 def _class_kwargs(cls: type, channels: int) -> Dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any, Dict, Literal, Optional, Sequence
 import torch
 from tqdm import tqdm
 
-from diffmm_pyg.errors import ConfigError
+from diffmm_pyg.errors import ConfigError, LostProcessError
 from diffmm_pyg.nn.models import Recommender
 from diffmm_pyg.runs import Run, check_out, describe_training, to_run
 from diffmm_pyg.training.device import deterministic_algorithms, find_device
@@ -14,7 +14,7 @@ from diffmm_pyg.training.state import TrainingState
 from diffmm_pyg.training.trainer import Trainer
 from diffmm_pyg.utils.checks import check_choice
 from diffmm_pyg.utils.interrupt import Interrupted, Signals, uninterrupted
-from diffmm_pyg.utils.processes import LostProcessError, Processes
+from diffmm_pyg.utils.processes import Processes
 from torch_geometric.data import HeteroData
 
 
@@ -114,8 +114,9 @@ def fit(
         ConfigError: If an argument has no usable value, or is not that of the
             training to go on with.
         DataError: If :obj:`data` does not hold what it must hold.
-        RunError: If :obj:`out` cannot be used, memory runs out, the loss is
-            not finite, or another process has ended.
+        RunError: If :obj:`out` cannot be used, memory runs out, or the loss is
+            not finite.
+        LostProcessError: If another process has ended.
     """
     config = dict(epochs=epochs, batch_size=batch_size, lr=lr,
                   patience=patience, top_k=top_k, seed=seed,

@@ -75,6 +75,9 @@ class Keeper:
     def _begin(self, checkpoints: Checkpoints, resume: bool) -> None:
         last = checkpoints.load() if resume else None
         if last is None:
+            if resume:
+                logger.info("Begins anew, as there is no training in '%s'",
+                            checkpoints.folder)
             checkpoints.clear()
             self._is_new = True
             self.keep()

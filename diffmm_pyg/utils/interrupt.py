@@ -3,7 +3,8 @@ import threading
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Optional, Type
 
-from diffmm_pyg.utils.processes import SINGLE, LostProcessError, Processes
+from diffmm_pyg.errors import LostProcessError
+from diffmm_pyg.utils.processes import SINGLE, Processes
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -29,7 +30,7 @@ class Signals:
 
     If there are several processes, none of them stops on its own: at the end
     of :meth:`held`, all of them raise what one of them has received. After a
-    :class:`~diffmm_pyg.utils.processes.LostProcessError`, one SIGTERM is
+    :class:`~diffmm_pyg.errors.LostProcessError`, one SIGTERM is
     ignored: a launcher sends it to those that still have to tell what was.
 
     Args:

@@ -9,12 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from diffmm_pyg.errors import RunError
+from diffmm_pyg.errors import LostProcessError
 from diffmm_pyg.utils.topk import is_out_of_memory
-
-
-class LostProcessError(RunError):
-    r"""Another process of the training has ended."""
 
 
 class Processes(NamedTuple):

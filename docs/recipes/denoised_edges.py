@@ -22,11 +22,11 @@ def three_graphs(train):
     diffusion.fit(train, INTERACTS, FEATURES, epochs=60,
                   batch_size=-(-train['user'].num_nodes // 10))
     add_edges = AddDenoisedEdges(diffusion, INTERACTS, k=5)
-    denoised, shuffled = add_edges(train), add_edges(train)
-    for store in shuffled.edge_stores[1:]:  # All but the observed edges.
+    denoised, random = add_edges(train), add_edges(train)
+    for store in random.edge_stores[1:]:  # All but the observed edges.
         item = store.edge_index[1]
         item.copy_(item[torch.randperm(len(item))])
-    return {'plain': train, 'denoised': denoised, 'shuffled': shuffled}
+    return {'plain': train, 'denoised': denoised, 'random': random}
 
 
 def recall_at_20(graph, splits):

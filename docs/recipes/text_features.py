@@ -31,7 +31,10 @@ def read_texts(path, columns):
 
 
 def encode(texts, model, device=None):
-    from sentence_transformers import SentenceTransformer
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as e:
+        raise SystemExit('First: pip install sentence-transformers') from e
     given = [i for i, text in enumerate(texts) if text]
     x = SentenceTransformer(model, device=device).encode(
         [texts[i] for i in given], batch_size=64, show_progress_bar=True)

@@ -187,6 +187,8 @@ def test_unusable_values(cli, tmp_path, args, message):
     (['train', '--learning-rate', '1'],
      'unrecognized arguments: --learning-rate 1'),
     (['train', '--progress'], 'unrecognized arguments: --progress'),
+    (['train', '--epoch', '2'], r"--epoch 2 \(is it '--epochs'\?\); "
+     "'diffmm-pyg train --help' lists all options"),
     (['evaluate'], 'the following arguments are required: RUN'),
     (['recommend', 'run', '--k', 'x'], "'--k': invalid int value: 'x'"),
     (['learn'], "invalid choice: 'learn'"),

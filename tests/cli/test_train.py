@@ -23,9 +23,10 @@ from diffmm_pyg.utils.processes import Processes
 from torch_geometric import seed_everything
 
 
-def start(*args, cwd):
+def start(*args, cwd, before='pass'):
     path = str(Path(diffmm_pyg.__file__).parents[1])
-    return subprocess.run([sys.executable, '-m', 'diffmm_pyg', *args],
+    code = f'{before}; from diffmm_pyg.cli import main; exit(main())'
+    return subprocess.run([sys.executable, '-c', code, *args],
                           capture_output=True, text=True, cwd=cwd,
                           env={**os.environ, 'PYTHONPATH': path})
 
@@ -145,6 +146,15 @@ def test_default_root(tmp_path, monkeypatch):
     monkeypatch.delenv('XDG_CACHE_HOME')
     monkeypatch.setenv('HOME', str(tmp_path))
     assert default_root() == str(tmp_path / '.cache' / 'diffmm_pyg')
+
+
+def test_lines_come_once(cwd):
+    # Whatever other packages set up, as PyG's loaders do.
+    result = start('train', '--epochs', '1', '--hidden-channels', '4',
+                   '--diffusion-hidden-channels', '8', '--out', 'run',
+                   cwd=cwd, before='import logging; logging.debug("PyG")')
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count('epoch 1: ') == 1
 
 
 def test_modalities_of_the_embedded_data(cli):

@@ -32,7 +32,7 @@ def test_graphs_differ_in_nothing_but_the_pairs(recipe):
                                        modalities=MODALITIES)
     edge_index = train[INTERACTS].edge_index.clone()
     graphs = recipe['three_graphs'](train)
-    assert list(graphs) == ['plain', 'denoised', 'shuffled']
+    assert list(graphs) == ['plain', 'denoised', 'random']
     assert graphs['plain'].edge_types == [INTERACTS]
     for graph in graphs.values():
         assert torch.equal(graph[INTERACTS].edge_index, edge_index)
@@ -41,7 +41,7 @@ def test_graphs_differ_in_nothing_but_the_pairs(recipe):
         assert 0.5 < val <= 1 and 0.5 < test <= 1
     for m in MODALITIES:
         a, b = (graphs[name][denoised_edge_type(m)]
-                for name in ['denoised', 'shuffled'])
+                for name in ['denoised', 'random'])
         assert torch.equal(a.edge_weight, b.edge_weight)
         assert torch.equal(a.edge_index[0], b.edge_index[0])
         assert torch.equal(a.edge_index[1].bincount(),

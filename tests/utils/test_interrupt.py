@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
+from diffmm_pyg.errors import LostProcessError
 from diffmm_pyg.utils.interrupt import Interrupted, Signals, uninterrupted
-from diffmm_pyg.utils.processes import LostProcessError, Processes
+from diffmm_pyg.utils.processes import Processes
 
 
 @pytest.fixture(autouse=True)
