@@ -113,7 +113,8 @@ class Checkpoints:
             values = self._read_values(number)
             self._write_values(number, {**values, 'finished': True})
             self._keep_only([number])
-        except (OSError, ValueError, KeyError) as e:
+        except (OSError, ValueError, LookupError, TypeError,
+                AttributeError) as e:
             raise RunError(f"The run in '{self.folder}' is whole, but its "
                            f"last checkpoint is damaged or could not be "
                            f"written to ({reason(e)}); only to go on with "

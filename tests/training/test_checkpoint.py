@@ -45,8 +45,7 @@ def test_file_that_cannot_be_removed(data, tmp_path):
         (tmp_path / 'checkpoints' / '9.safetensors').mkdir(exist_ok=True)
         return losses
 
-    with pytest.raises(RunError, match='A checkpoint could not be written to'):
-        small_fit(data, with_losses(small_model(data), block), epochs=1,
-                  out=str(tmp_path))
+    small_fit(data, with_losses(small_model(data), block), epochs=1,
+              out=str(tmp_path))
     with pytest.raises(RunError, match='cannot be removed .*; name another'):
         small_fit(data, epochs=1, out=str(tmp_path), overwrite=True)
