@@ -1,4 +1,3 @@
-import inspect
 from typing import Any, Dict, Optional
 
 from diffmm_pyg.data import check_data, modality_features
@@ -7,6 +6,7 @@ from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn import DiffMM
 from diffmm_pyg.presets import load_preset
 from diffmm_pyg.typing import ITEM, USER
+from diffmm_pyg.utils.hyper_parameters import hyper_parameters
 from torch_geometric.data import HeteroData
 
 
@@ -50,7 +50,7 @@ def build_model(
 
 
 def _check_names(cls: type, given: Dict[str, Any]) -> None:
-    names = list(inspect.signature(cls).parameters)
+    names = list(hyper_parameters(cls))
     for name in given:
         if name not in names:
             raise ConfigError(f"{cls.__name__} has no hyper-parameter "

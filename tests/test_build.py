@@ -6,12 +6,12 @@ from diffmm_pyg import build_model
 from diffmm_pyg.errors import ConfigError, DataError
 
 
-@pytest.mark.parametrize('args', [{'model': {'hidden': 3}},
-                                  {'diffusion': {'hidden': 3}}], ids=str)
-def test_hyper_parameters_that_do_not_exist(args):
-    with pytest.raises(ConfigError, match="no hyper-parameter 'hidden'; it "
+@pytest.mark.parametrize('name', ['hidden', 'num_items'])
+@pytest.mark.parametrize('part', ['model', 'diffusion'])
+def test_hyper_parameters_that_do_not_exist(part, name):
+    with pytest.raises(ConfigError, match=f"no hyper-parameter '{name}'; it "
                        "has .*'hidden_channels'"):
-        build_model(small_data()[0], **args)
+        build_model(small_data()[0], **{part: {name: 3}})
 
 
 def test_graphs_of_something_else():

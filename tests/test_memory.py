@@ -108,3 +108,13 @@ def test_sampled_loss_has_no_rows_times_items_matrix(likelihood):
     assert largest[1] >= num_rows * num_items
     # That of the weights, which has 2 modalities and 5 hidden channels.
     assert largest[0] == num_items * 2 * 5
+
+
+def test_blocks_of_edge_scores():
+    # A normalizer over all items, of which a row has more than it has edges.
+    rows = SparseRows.from_edge_index(torch.arange(2048).repeat(2, 1), 2048,
+                                      8000)
+    diffusion = random_diffusion(8000, 2, 0, likelihood='multinomial')
+    with LargestTensor() as largest:
+        diffusion.score_edges(rows, rows.edge_index)
+    assert largest.numel <= 2**23, largest.name

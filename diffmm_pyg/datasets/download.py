@@ -78,9 +78,10 @@ def _download(url: str, path: str, part: str, blob_id: Optional[str],
     for attempt in range(num_attempts):
         if attempt > 0:
             time.sleep(2**attempt)
-            if osp.exists(path) and git_blob_id(path) == blob_id:
-                return  # Another process was faster.
         try:
+            if (attempt > 0 and blob_id is not None and osp.isfile(path)
+                    and git_blob_id(path) == blob_id):
+                return  # Another process was faster.
             with locked(part) as f:
                 _complete(f, url, blob_id, max_bytes, timeout)
                 sync(part)

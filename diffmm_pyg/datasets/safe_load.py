@@ -4,6 +4,7 @@ of a file, but may take any memory for what a file only claims.
 import os.path as osp
 import pickletools
 import re
+import sys
 import zipfile
 from typing import Any, Dict
 
@@ -12,11 +13,11 @@ from torch import Tensor
 
 # What tensors are made of. PyTorch lets others through, some of which, like
 # `bytearray`, take a number for a size.
-NAMES = re.compile(r'torch \w+Storage|torch Size|collections OrderedDict'
+NAMES = re.compile(r'torch \w+Storage|collections OrderedDict'
                    r'|torch\._utils _rebuild_tensor_v2')
 PUTS = ['BINPUT', 'LONG_BINPUT']
 GETS = ['BINGET', 'LONG_BINGET']
-TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
+TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3, 'TUPLE': sys.maxsize}
 VALUES = ['NONE', 'NEWFALSE', 'NEWTRUE', 'BININT', 'BININT1', 'BININT2',
           'LONG1', 'BINFLOAT', 'BINUNICODE', *GETS]
 
@@ -46,35 +47,31 @@ def load_values(path: str) -> Any:
 
 def check_opcodes(content: bytes) -> None:
     r"""Checks, before anything is built, that a pickle names nothing but
-    tensors, and that no tuple of tuples is in several places: as a key, forty
-    of them, each twice in the next, would be hashed for hours.
+    tensors, and that no tuple of tuples, or of more than three values, is in
+    several places: as a key, forty of them, each twice in the next, would be
+    hashed for hours.
 
     Raises:
         ValueError: If it is not so.
     """
     # Of tuples: 1 if they hold nothing but values, 2 if they may hold tuples.
     memo: Dict[Any, int] = {}
-    # Of values that were made one after the other, the first after a mark:
-    depth = num_values = 0
-    is_marked = False
+    depth = num_values = 0  # Of values that were made one after the other
     for op, arg, _ in pickletools.genops(content):
         if op.name == 'GLOBAL' and not NAMES.fullmatch(str(arg)):
             raise ValueError(f"it names '{arg}'")
         if op.name in PUTS:
             memo[arg] = depth
+        if op.name in [*PUTS, 'PROTO']:  # These leave what was made.
             continue
         depth = 0
         if op.name in GETS:
             depth = memo[arg]
             if depth > 1:
                 raise ValueError('one of its parts is in several places')
-        elif op.name == 'TUPLE':
-            depth = 1 if is_marked else 2
         elif op.name in TUPLES:
             depth = 1 if num_values >= TUPLES[op.name] else 2
-        is_value = op.name in VALUES and depth == 0
-        num_values = num_values + 1 if is_value else 0
-        is_marked = op.name == 'MARK' or is_marked and is_value
+        num_values = num_values + 1 if op.name in VALUES and depth == 0 else 0
 
 
 def check_parts(content: Any, max_bytes: int) -> None:

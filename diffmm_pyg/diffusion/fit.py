@@ -1,4 +1,4 @@
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -9,12 +9,9 @@ from diffmm_pyg.utils.checks import check_range
 from diffmm_pyg.utils.epoch import train_epoch
 from torch_geometric.data import HeteroData
 
-if TYPE_CHECKING:
-    from diffmm_pyg.diffusion.graph_diffusion import GraphDiffusion
-
 
 def fit(
-    self: 'GraphDiffusion',
+    self: Any,  # The model, of which this is a method.
     data: HeteroData,
     edge_type: EdgeType = INTERACTS,
     features: Optional[Dict[str, str]] = None,

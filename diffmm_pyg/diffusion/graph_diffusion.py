@@ -127,7 +127,7 @@ class GraphDiffusion(torch.nn.Module):
 
     def hyper_parameters(self) -> Dict[str, Any]:
         r"""Returns all arguments with a default value, by name."""
-        return hyper_parameter_values(GraphDiffusion, self, self.denoiser,
+        return hyper_parameter_values(type(self), self, self.denoiser,
                                       self.process)
 
     def reset_parameters(self) -> None:

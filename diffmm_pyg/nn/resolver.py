@@ -26,6 +26,11 @@ GRAPH_KWARGS = {'normalize': False, 'add_self_loops': False, 'edge_dim': 1,
                 'in_edge_channels': 1, 'concat': False}
 
 
+# The convolutions of PyG that call it otherwise.
+WITH_DIM = (torch_geometric.nn.conv.CGConv, torch_geometric.nn.conv.GMMConv,
+            torch_geometric.nn.conv.SplineConv)
+
+
 def conv_name(conv: Conv) -> str:
     r"""Returns the name of a convolution: that by which
     :meth:`conv_resolver` finds it, or, for code of the user's own, one with
@@ -92,7 +97,7 @@ def conv_resolver(
 def _class_kwargs(cls: type, channels: int) -> Dict[str, Any]:
     kwargs = {**dict.fromkeys(['in_channels', 'out_channels', 'channels'],
                               channels), **GRAPH_KWARGS}
-    if cls in CONVS.values():  # There, it is the number of weights of an edge.
+    if issubclass(cls, WITH_DIM):  # The number of weights of an edge.
         kwargs['dim'] = 1
     names = inspect.signature(cls).parameters
     return {k: v for k, v in kwargs.items() if k in names}

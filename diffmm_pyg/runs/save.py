@@ -79,13 +79,17 @@ def _check_content(folder: str, overwrite: bool, resume: bool) -> None:
 
 def _is_training(path: str, is_alone: bool) -> bool:
     r"""Whether a folder of checkpoints is that of a training. One that was
-    killed early has left no whole one, with nothing beside it.
+    killed early has left no whole one, with nothing beside it; files of others
+    may have come later.
     """
     if not os.path.isdir(path):
         return False
     names = os.listdir(path)
-    return len(_checkpoint_numbers(names)) > 0 or (
-        is_alone and all(is_checkpoint(name) for name in names))
+    numbers = _checkpoint_numbers(names)
+    if all(is_checkpoint(name) for name in names):
+        return is_alone or len(numbers) > 0
+    return any('checksum' in _read_values(os.path.join(path, f'{n}.json'))
+               for n in numbers)
 
 
 def is_checkpoint(name: str) -> bool:
@@ -157,18 +161,19 @@ def warn_of_successor(folder: str) -> None:
     with suppress(OSError):  # There is none.
         names = os.listdir(path)
     newest = max(_checkpoint_numbers(names), default=0)
-    newest_path = os.path.join(path, f'{newest}.json')
-    if os.path.isfile(newest_path) and not _is_finished(newest_path):
+    if newest > 0 and not _read_values(os.path.join(
+            path, f'{newest}.json')).get('finished'):
         logger.warning("'%s' also holds a training that has not finished; "
                        "this is the last run that was written there, until "
                        "you go on by 'train --resume %s'", folder, folder)
 
 
-def _is_finished(path: str) -> bool:
-    with suppress(Exception):  # It does not say so, or is damaged.
-        with open(path, encoding='utf-8') as f:
-            return json.load(f)['finished'] is True
-    return False
+def _read_values(path: str) -> Dict[str, Any]:
+    with suppress(Exception):  # It is damaged, or of others.
+        if os.path.isfile(path):  # Not a pipe, which may be waited for.
+            with open(path, encoding='utf-8') as f:
+                return dict(json.load(f))
+    return {}
 
 
 def reason(error: BaseException) -> str:

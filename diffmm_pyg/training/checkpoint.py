@@ -205,10 +205,16 @@ class Checkpoints:
         self._whole = numbers
         kept = {os.path.basename(self._file(number, ending))
                 for number in numbers for ending in ['json', 'safetensors']}
+        problem = None
         # With what was left by processes that were killed:
         for name in set(os.listdir(self.path)) - kept:
             if is_checkpoint(name):
-                os.remove(os.path.join(self.path, name))
+                try:
+                    os.remove(os.path.join(self.path, name))
+                except OSError as e:  # The others can be, perhaps.
+                    problem = e
+        if problem is not None:
+            raise problem
 
     def _write_values(self, number: int, values: Dict[str, Any]) -> None:
         with atomic_path(self._file(number, 'json')) as path:

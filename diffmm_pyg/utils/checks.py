@@ -34,8 +34,9 @@ def check_names(name: str, value: Sequence[str]) -> None:
     Raises:
         ConfigError: If it is not.
     """
-    if (isinstance(value, str) or len(set(value)) < len(value)
-            or not all(isinstance(x, str) and x for x in value)):
+    if (not isinstance(value, (list, tuple))
+            or not all(isinstance(x, str) and x for x in value)
+            or len(set(value)) < len(value)):
         raise ConfigError(f"'{name}' must be a list of different names "
                           f"(got {value!r})")
 

@@ -1,7 +1,7 @@
 import signal
 import threading
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional, Type
+from typing import Any, Dict, Iterator, Optional
 
 from diffmm_pyg.errors import LostProcessError
 from diffmm_pyg.utils.processes import SINGLE, Processes
@@ -30,8 +30,8 @@ class Signals:
 
     If there are several processes, none of them stops on its own: at the end
     of :meth:`held`, all of them raise what one of them has received. After a
-    :class:`~diffmm_pyg.errors.LostProcessError`, one SIGTERM is
-    ignored: a launcher sends it to those that still have to tell what was.
+    :class:`~diffmm_pyg.errors.LostProcessError`, one SIGTERM is ignored: a
+    launcher sends it to those that still have to tell what was.
 
     Args:
         processes (Processes, optional): The processes; this one only if not
@@ -47,11 +47,9 @@ class Signals:
         self._old = _set_handlers(self._receive)
         return self
 
-    def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
-        handlers = self._old.copy()
-        if kind is LostProcessError and signal.SIGTERM in handlers:
-            handlers[signal.SIGTERM] = self._ignore_once
-        _reset_handlers(handlers)
+    def __exit__(self, _: Any, error: Optional[BaseException],
+                 *__: Any) -> None:
+        _reset_handlers(self._old, error)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -74,20 +72,29 @@ class Signals:
             raise Interrupted(signum)
         self._received = signum
 
-    def _ignore_once(self, signum: int, _: Any) -> None:
-        signal.signal(signum, self._old[signum])
-
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     r"""Ignores Ctrl-C and SIGTERM while work that is already done is being
     kept.
     """
-    old = _set_handlers(signal.SIG_IGN)
+    old, error = _set_handlers(signal.SIG_IGN), None
     try:
         yield
+    except BaseException as e:
+        error = e
+        raise
     finally:
-        _reset_handlers(old)
+        _reset_handlers(old, error)
+
+
+class IgnoreOnce:
+    r"""A handler that lets a single signal pass."""
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def __call__(self, signum: int, _: Any) -> None:
+        signal.signal(signum, self.handler)
 
 
 def _set_handlers(handler: Any) -> Dict[int, Any]:
@@ -97,6 +104,10 @@ def _set_handlers(handler: Any) -> Dict[int, Any]:
             if signal.getsignal(s) not in [signal.SIG_IGN, None]}
 
 
-def _reset_handlers(old: Dict[int, Any]) -> None:
+def _reset_handlers(old: Dict[int, Any],
+                    error: Optional[BaseException]) -> None:
     for signum, handler in old.items():
+        if (isinstance(error, LostProcessError) and signum == signal.SIGTERM
+                and not isinstance(handler, IgnoreOnce)):
+            handler = IgnoreOnce(handler)
         signal.signal(signum, handler)

@@ -106,8 +106,17 @@ def test_key_that_would_be_hashed_for_ever():
             check_opcodes(nested_key(60, start))
 
 
+@pytest.mark.parametrize('content', [
+    b'\x80\x02}(' + b'(NNNNtq\1N' + b'h\1N' * 9 + b'u.',  # Long and often.
+    b'\x80\x02](N\x85\x80\2q\0h\0h\0\x86\x80\2q\1h\1e.',  # Put later.
+    b'\x80\x02ctorch\nSize\n(K\1K\2K\3K\4t\x85Rq\1.',
+], ids=['long', 'proto', 'size'])
+def test_keys_that_would_be_hashed_often(content):
+    pickle.loads(content)
+    with pytest.raises(ValueError, match="in several places|'torch Size'"):
+        check_opcodes(content)
+
+
 def test_keys_that_are_shared():
     key = ('user', 'rates', 'item')
     check_opcodes(pickle.dumps([{key: 1}, {key: 2}, {key: key}], 2))
-    shape = (1, 2, 3, 4, 'five')
-    check_opcodes(pickle.dumps([shape, [1, shape], shape], 2))

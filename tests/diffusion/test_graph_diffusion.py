@@ -252,7 +252,7 @@ def test_init_errors(kwargs, match):
 def test_names_of_modalities():
     names = ['clip-vit', 'values', '0']  # Whatever a user calls them.
     assert GraphDiffusion(3, names, 4).modalities == names
-    for bad in ['image', ['a', 'a'], [1], ['']]:
+    for bad in ['image', ['a', 'a'], [1], [['a']], [''], 5]:
         with pytest.raises(ConfigError, match="list of different names"):
             GraphDiffusion(3, bad)
 

@@ -62,10 +62,8 @@ def check_arguments(function, doc, skip=0):
     given = arguments(doc)
     parameters = list(inspect.signature(function).parameters.values())[skip:]
     assert list(given) == [p.name for p in parameters]
-    hints = typing.get_type_hints(
-        getattr(function, '__init__', function)
-        if inspect.isclass(function) else function,
-        localns={cls.__name__: cls for cls in CLASSES.values()})
+    hints = typing.get_type_hints(getattr(function, '__init__', function)
+                                  if inspect.isclass(function) else function)
     for p in parameters:
         kind, text = given[p.name]
         if p.kind in [p.VAR_POSITIONAL, p.VAR_KEYWORD]:

@@ -42,7 +42,8 @@ def test_folder_that_is_gone(data, tmp_path):
 
 def test_file_that_cannot_be_removed(data, tmp_path):
     def block(losses, key):
-        (tmp_path / 'checkpoints' / '9.safetensors').mkdir(exist_ok=True)
+        for name in ['8.safetensors', '9.safetensors']:
+            (tmp_path / 'checkpoints' / name).mkdir(exist_ok=True)
         return losses
 
     small_fit(data, with_losses(small_model(data), block), epochs=1,

@@ -94,6 +94,7 @@ def test_run_outlives_a_successor_that_never_began(data, tmp_path):
     ['config.json', 'checkpoints/my_other_model.pt'],
     ['config.json', 'checkpoints/.ipynb_checkpoints/1.json'],
     ['config.json', 'checkpoints/checkpoint-1.json'],
+    ['config.json', 'checkpoints/1000.json', 'checkpoints/best_model.pt'],
     ['config.json', 'checkpoints'],
     ['config.json', 'model.safetensors'],
 ], ids=str)

@@ -16,6 +16,7 @@ from diffmm_pyg.nn import DiffMM, StackedAdj
 from diffmm_pyg.nn.resolver import conv_name, conv_resolver
 from diffmm_pyg.runs import describe_model, load
 from torch_geometric.nn import (
+    CGConv,
     GATConv,
     GINConv,
     LGConv,
@@ -60,6 +61,7 @@ class NamedDimConv(OwnConv):
 
 def test_dim_is_the_number_of_weights_only_where_it_is_known_to_be():
     assert conv_resolver('CGConv', 4).dim == 1
+    assert conv_resolver(type('Own', (CGConv, ), {}), 4).dim == 1
     assert conv_resolver(NamedDimConv, 4).dim == 64
 
 
