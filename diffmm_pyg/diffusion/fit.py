@@ -73,13 +73,15 @@ def fit(
     rows = relation_rows(self, data, edge_type)
     feat_dict = relation_features(self, data, edge_type[2], features)
 
+    trained = self.training_rows(rows)
+
     def loss(index: Tensor, key: Tuple[int, ...]) -> Dict[str, Tensor]:
-        return self.loss(rows.select(index), feat_dict, seed=key)
+        return self.loss(rows.select(trained[index]), feat_dict, seed=key)
 
     self.train()
     optimizer = torch.optim.Adam(self.parameters(), lr, fused=True)
     return [
-        train_epoch(loss, optimizer, rows.num_rows, batch_size,
+        train_epoch(loss, optimizer, trained.numel(), batch_size,
                     (seed, epoch, 0), 'diffusion', rows.col.device)
         for epoch in range(epochs)
     ]

@@ -1,22 +1,18 @@
 from typing import Any, Dict, List, Literal, Optional, Tuple, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.data import check_edges
 from diffmm_pyg.diffusion.batch_share import BatchShare
+from diffmm_pyg.diffusion.corruption import add_noise, mask_rows
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.fit import fit
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
-from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
 from diffmm_pyg.diffusion.objective import OBJECTIVES, msi_matrices
 from diffmm_pyg.diffusion.row_scores import RowScores
-from diffmm_pyg.diffusion.sampled_items import (
-    SampledItems,
-    sampled_noisy_matmul,
-)
 from diffmm_pyg.diffusion.sampled_objective import SAMPLED_OBJECTIVES
+from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import EdgesDict
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from diffmm_pyg.utils.hyper_parameters import hyper_parameter_values
@@ -62,6 +58,14 @@ class GraphDiffusion(torch.nn.Module):
             :obj:`"direct"`, a single prediction at :math:`t = 0` (multinomial
             only). If set to :obj:`None`, :obj:`"posterior"` or
             :obj:`"direct"`. (default: :obj:`None`)
+        corruption (str, optional): What is done to the rows in training:
+            Gaussian :obj:`"noise"` is added to them, or some of their ones
+            are hidden (:obj:`"mask"`, multinomial only), a number of them
+            that is drawn uniformly, and predicted from the others: the
+            order-agnostic process of `"Autoregressive Diffusion Models"
+            <https://arxiv.org/abs/2110.02037>`_. Arguments from
+            :obj:`num_steps` to :obj:`loss_weighting` are about noise.
+            (default: :obj:`"noise"`)
         msi_weight (float, optional): The weight :math:`\lambda_{\text{msi}}`
             of the modality-aware signal injection. (default: :obj:`0.1`)
         num_steps (int, optional): The number of steps :math:`T`.
@@ -94,6 +98,7 @@ class GraphDiffusion(torch.nn.Module):
         normalize: bool = False,
         likelihood: Literal['gaussian', 'multinomial'] = 'gaussian',
         sampler: Optional[Sampler] = None,
+        corruption: Literal['noise', 'mask'] = 'noise',
         msi_weight: float = 0.1,
         num_steps: int = 5,
         noise_scale: float = 0.1,
@@ -107,12 +112,18 @@ class GraphDiffusion(torch.nn.Module):
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
         check_choice('sampler', sampler, SAMPLERS[likelihood])
+        check_choice('corruption', corruption, ['noise', 'mask'])
+        if corruption == 'mask' and sampler != 'direct':
+            raise ValueError(f"'corruption' can be 'mask' only where "
+                             f"'likelihood' is 'multinomial' and 'sampler' is "
+                             f"'direct' (got '{likelihood}' and '{sampler}')")
         if num_sampled_items is not None:
             check_range('num_sampled_items', num_sampled_items, 1,
                         num_items + 1)
 
         self.likelihood = likelihood
         self.sampler = sampler
+        self.corruption = corruption
         self.msi_weight = msi_weight
         self.num_sampled_items = num_sampled_items
         self.process = GaussianDiffusion(num_steps, noise_scale, noise_min,
@@ -168,55 +179,45 @@ class GraphDiffusion(torch.nn.Module):
                 (default: :obj:`(0, )`)
             timestep, noise, mask (torch.Tensor, optional): Timesteps
                 :math:`(N)`, noise :math:`(N, |\mathcal{I}|)` and entries that
-                dropout keeps :math:`(N, |\mathcal{I}|)`, in place of draws.
-                (default: :obj:`None`)
+                dropout, or the mask, keeps :math:`(N, |\mathcal{I}|)`, in
+                place of draws. (default: :obj:`None`)
 
         Returns:
             :obj:`loss`, and its parts :obj:`elbo` and :obj:`msi` without a
             gradient.
         """
-        process, denoiser = self.process, self.denoiser
-        generator = keyed_generator(*seed, device=process.betas.device)
-        if timestep is None:
-            timestep = process.sample_timesteps(rows.num_rows, generator)
+        generator = keyed_generator(*seed, device=rows.col.device)
         share = BatchShare.of(rows)
-        rows, timestep = share.rows, share.of_rows(timestep)
-
-        x = NoisyRows(
-            rows=rows,
-            signal=process.sqrt_alphas_cumprod[timestep],
-            std=process.sqrt_one_minus_alphas_cumprod[timestep],
-            dropout=denoiser.dropout if self.training else 0.,
-            seed=seed,
-            noise=None if noise is None else share.of_rows(noise),
-            mask=(None if mask is None or not self.training else
-                  share.of_rows(mask)),
-            share=share,
-        )
-        items, weight = None, denoiser.weight_in.flatten(1)
-        if self.num_sampled_items is None:
-            z, sq_norm = noisy_matmul(x, weight)
+        if self.corruption == 'mask':
+            x = mask_rows(self, share, generator, mask)
         else:
-            items = SampledItems.draw(rows, self.num_sampled_items, generator)
-            z, sq_norm = sampled_noisy_matmul(x, items, weight)
-        if denoiser.normalize:
-            z = z / sq_norm.sqrt().clamp(min=1e-12).view(-1, 1)
-        steps = torch.arange(process.num_steps, device=z.device)
-        time = F.embedding(timestep, denoiser.encode_time(steps).flatten(1))
-        shape = (-1, *denoiser.bias_in.size())
-        hidden = denoiser.hidden(z.view(shape), time.view(shape))
-
+            x = add_noise(self, share, generator, seed, timestep, noise, mask)
+        rows, denoiser = x.target, self.denoiser
         if features is None:  # Where all items look the same.
             features = dict.fromkeys(
                 self.modalities, denoiser.bias_out.new_zeros(rows.num_cols, 1))
         args = (*msi_matrices(self.modalities, rows, features, item_embedding,
                               masks),
-                share.factor * process.loss_weights[timestep],
-                share.factor * self.msi_weight)
-        if items is None:
-            return OBJECTIVES[self.likelihood](denoiser, hidden, rows, *args)
+                share.factor * x.weight, share.factor * self.msi_weight)
+        if x.items is None:
+            return OBJECTIVES[self.likelihood](denoiser, x.hidden, rows, *args)
         objective = SAMPLED_OBJECTIVES[self.likelihood]
-        return objective(denoiser, hidden, items, *args)
+        return objective(denoiser, x.hidden, x.items, *args)
+
+    def training_rows(self, rows: SparseRows) -> Tensor:
+        r"""Returns the indices of the rows that there is something to learn
+        from: all of them or, if items are hidden, those with two or more.
+
+        Raises:
+            DataError: If there is none.
+        """
+        if self.corruption == 'noise':
+            return torch.arange(rows.num_rows, device=rows.col.device)
+        index = (rows.count > 1).nonzero().view(-1)
+        if index.numel() == 0:
+            raise DataError("No row has two entries, of which one could be "
+                            "hidden; set 'corruption' to 'noise'")
+        return index
 
     def generate(
         self,
@@ -265,6 +266,9 @@ class GraphDiffusion(torch.nn.Module):
         check_k(k, rows.num_cols)
         if noise_step is not None:
             check_range('noise_step', noise_step, 0, self.process.num_steps)
+            if self.corruption == 'mask':
+                raise ValueError("'noise_step' is for denoisers that were "
+                                 "trained on noise, and these hide items")
 
         with torch.set_grad_enabled(differentiable):
             edges = RowScores(self, noise_step, seed).top_edges(

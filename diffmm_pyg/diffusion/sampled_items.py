@@ -1,7 +1,6 @@
 from typing import NamedTuple, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
@@ -90,10 +89,8 @@ def sampled_noisy_matmul(x: NoisyRows, items: SampledItems,
     outside = col >= num_sampled
     count = degree(row[outside], items.rows.num_rows, dtype=x.signal.dtype)
     kept = outside & _keep(sampled, row, col, num_sampled)
-    rowptr = F.pad(kept.cumsum(0), (1, 0))[items.rows.rowptr]
-    rest = SparseRows(rowptr, items.rows.col[kept], items.rows.num_cols)
     scale = (x.signal / x.keep_prob).view(-1, 1)
-    return (out + scale * rest.matmul(weight),
+    return (out + scale * items.rows.filter(kept).matmul(weight),
             sq_norm + x.signal.square() * count)
 
 

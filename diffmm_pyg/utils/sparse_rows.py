@@ -71,6 +71,13 @@ class SparseRows(NamedTuple):
         first, last = int(rowptr[0]), int(rowptr[-1])
         return SparseRows(rowptr - first, self.col[first:last], self.num_cols)
 
+    def filter(self, mask: Tensor) -> 'SparseRows':
+        r"""Returns the rows with those of their ones only that :obj:`mask`,
+        of shape :obj:`[nnz]`, names.
+        """
+        rowptr = F.pad(mask.cumsum(0), (1, 0))[self.rowptr]
+        return SparseRows(rowptr, self.col[mask], self.num_cols)
+
     def matmul(self, other: Tensor) -> Tensor:
         r"""Returns the product with a dense matrix :obj:`[num_cols, F]`."""
         return F.embedding_bag(self.col, other, self.rowptr, mode='sum',

@@ -6,6 +6,7 @@ from .diff_rec import DiffRec
 from .diffmm import DiffMM
 from .diffmm_explanation import DiffMMExplanation, EdgeContribution
 from .diffmm_output import DiffMMOutput
+from .drift import Drift
 from .ease import EASE
 from .freedom import FREEDOM
 from .item_knn import ItemKNN
@@ -21,8 +22,8 @@ from .recommender import Phase, Recommender
 from .vbpr import VBPR
 
 _CLASSES: List[Type[Recommender]] = [
-    BM3, BPRMF, DiffMM, DiffRec, EASE, FREEDOM, ItemKNN, LightGCN, MultDAE,
-    NGCF, Popularity, RandomWalk, VBPR
+    BM3, BPRMF, DiffMM, DiffRec, Drift, EASE, FREEDOM, ItemKNN, LightGCN,
+    MultDAE, NGCF, Popularity, RandomWalk, VBPR
 ]
 #: The classes of models that a run can build again, by name.
 MODELS = {cls.__name__: cls for cls in _CLASSES}
@@ -34,6 +35,7 @@ __all__ = [
     'DiffMMExplanation',
     'DiffMMOutput',
     'DiffRec',
+    'Drift',
     'EASE',
     'EdgeContribution',
     'FREEDOM',

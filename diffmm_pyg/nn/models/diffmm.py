@@ -18,7 +18,7 @@ from diffmm_pyg.nn.models.diffmm_forward import Masks, diffmm_forward
 from diffmm_pyg.nn.models.diffmm_loss import diffmm_loss
 from diffmm_pyg.nn.models.diffmm_output import DiffMMOutput
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
-from diffmm_pyg.nn.models.diffmm_ranking import WalkScores, diffmm_embeddings
+from diffmm_pyg.nn.models.diffmm_ranking import diffmm_embeddings
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
 from diffmm_pyg.nn.models.score_fusion import Embeddings
 from diffmm_pyg.nn.resolver import Conv, conv_name, conv_resolver
@@ -111,10 +111,8 @@ class DiffMM(Recommender):
         denoiser_weight (float, optional): The weight of the scores of the
             denoisers in the ranking, that of the embeddings being one.
             (default: :obj:`0.0`)
-        walk_weight (float, optional): The same of the scores of
-            :class:`~diffmm_pyg.nn.models.RandomWalk`. (default: :obj:`0.0`)
-        walk_hops (int, optional): The number of hops of the latter.
-            (default: :obj:`4`)
+        drift_weight (float, optional): The same of the scores of
+            :class:`~diffmm_pyg.nn.models.Drift`. (default: :obj:`0.0`)
         conv (str or Callable, optional): The convolution on the observed
             graph: the name of one of :obj:`torch_geometric.nn` or, from
             Python, a class, or a function that makes one of
@@ -156,8 +154,7 @@ class DiffMM(Recommender):
         normalize_msi: bool = False,
         denoiser_passes: int = 1,
         denoiser_weight: float = 0.0,
-        walk_weight: float = 0.0,
-        walk_hops: int = 4,
+        drift_weight: float = 0.0,
         conv: Conv = 'ModalityConv',
         conv_kwargs: Optional[Dict[str, Any]] = None,
         denoised_conv: Conv = 'ModalityConv',
@@ -188,15 +185,13 @@ class DiffMM(Recommender):
         self.normalize_msi = normalize_msi
         self.denoiser_passes = denoiser_passes
         self.denoiser_weight = denoiser_weight
-        self.walk_weight = walk_weight
-        self.walk_hops = walk_hops
+        self.drift_weight = drift_weight
         self.conv = conv_name(conv)
         self.conv_kwargs = conv_kwargs
         self.denoised_conv = conv_name(denoised_conv)
         self.denoised_conv_kwargs = denoised_conv_kwargs
         self.diffusion = diffusion
         check_values(self)
-        self.kept_walk: Optional[WalkScores] = None
 
         self.user_embedding = Embedding(num_users, hidden_channels)
         self.item_embedding = Embedding(num_items, hidden_channels)
@@ -290,7 +285,7 @@ class DiffMM(Recommender):
     def explain(self, user: Id, item: Id,
                 data: Optional[HeteroData] = None) -> DiffMMExplanation:
         r"""Explains the score of :obj:`item` for :obj:`user` by original ids,
-        without what denoisers and random walks add to the ranking.
+        without what denoisers and drift add to the ranking.
         """
         return explain_diffmm(self, self.graph(data), user, item)
 

@@ -7,9 +7,6 @@ from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 if TYPE_CHECKING:
     from diffmm_pyg.nn.models.diffmm import DiffMM
 
-# The matrix of items times items would take more than 6.4 GB:
-MAX_WALK_ITEMS = 40_000
-
 
 def check_values(model: 'DiffMM') -> None:
     r"""Checks the values that the hyper-parameters of
@@ -22,7 +19,6 @@ def check_values(model: 'DiffMM') -> None:
     check_range('hidden_channels', model.hidden_channels, 1)
     check_range('num_layers', model.num_layers, 0)
     check_range('denoiser_passes', model.denoiser_passes, 1)
-    check_range('walk_hops', model.walk_hops, 1)
     if model.num_contrasts is not None:
         check_range('num_contrasts', model.num_contrasts, 1)
     check_range('edge_dropout', model.edge_dropout, 0, 1)
@@ -35,12 +31,8 @@ def check_values(model: 'DiffMM') -> None:
     for name in ['temperature', 'weight_scale']:
         check_range(name, getattr(model, name), 0, open_low=True)
     for name in ['adj_weight', 'residual_weight', 'ssl_weight', 'reg_weight',
-                 'denoiser_weight', 'walk_weight']:
+                 'denoiser_weight', 'drift_weight']:
         check_range(name, getattr(model, name), 0)
-    if model.walk_weight > 0 and model.num_items > MAX_WALK_ITEMS:
-        raise ValueError(f"'walk_weight' needs a matrix of items times items, "
-                         f"for at most {MAX_WALK_ITEMS} items (got "
-                         f"{model.num_items}); set it to 0")
     check_k(model.k, model.num_items)
     modalities, num_items = list(model.in_channels), model.num_items
     diffusion = model.diffusion

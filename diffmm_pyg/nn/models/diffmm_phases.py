@@ -25,10 +25,10 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     written to :obj:`data`, the recommender once over all interactions.
     """
     model.check(data)
-    sizes = model.num_users, model.num_items
     rows = observed_rows(data)
     user, item = rows.edge_index
     x_dict, mask_dict = modality_features(data), modality_masks(data)
+    trained = model.diffusion.training_rows(rows)
     sampler = NegativeSampler(rows)
     graph = (WholeGraph if model.num_neighbors is None else
              SampledGraph)(model, data)
@@ -43,7 +43,8 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
 
     def diffusion_loss(index: Tensor, batch_size: int,
                        key: Key) -> Dict[str, Tensor]:
-        return model.diffusion.loss(rows.select(index % sizes[0]), feat_dict,
+        users = trained[index % trained.numel()]
+        return model.diffusion.loss(rows.select(users), feat_dict,
                                     model.item_embedding.weight, mask_dict,
                                     seed=key)
 
@@ -67,7 +68,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     others = [param for name, param in model.named_parameters()
               if not name.startswith('diffusion.')]
     return [
-        Phase('diffusion', denoisers, model.denoiser_passes * sizes[0],
+        Phase('diffusion', denoisers, model.denoiser_passes * trained.numel(),
               diffusion_loss, begin=project),
         Phase('ranking', others, user.numel(), ranking_loss,
               begin=regenerate),

@@ -1,7 +1,6 @@
 from typing import Dict, List, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -87,8 +86,7 @@ class MultDAE(RowRecommender):
         """
         scale = rows.count.clamp(min=1).to(self.bias_in.dtype).rsqrt()
         if keep is not None:
-            rowptr = F.pad(keep.cumsum(0), (1, 0))[rows.rowptr]
-            rows = SparseRows(rowptr, rows.col[keep], rows.num_cols)
+            rows = rows.filter(keep)
             scale = scale / quantized_keep(self.dropout)
         z = scale.view(-1, 1) * rows.matmul(self.weight_in)
         return affine_embeddings(torch.tanh(z + self.bias_in),
