@@ -41,11 +41,10 @@ def data():
     out['user'].num_nodes, out['item'].num_nodes = NUM_USERS, NUM_ITEMS
     for m in MODALITIES[:2]:
         out['item'][f'x_{m}'] = torch.randn(NUM_ITEMS, 3, generator=g)
-    user = torch.arange(NUM_USERS)
-    out[INTERACTS].edge_index, out[INTERACTS].edge_label_index = [
-        torch.stack([user, torch.randint(NUM_ITEMS, (NUM_USERS, ),
-                                         generator=g)]) for _ in range(2)
-    ]
+    user = torch.arange(NUM_USERS).repeat(2)
+    item = torch.randint(NUM_ITEMS, (2, 2 * NUM_USERS), generator=g)
+    out[INTERACTS].edge_index = torch.stack([user, item[0]])
+    out[INTERACTS].edge_label_index = torch.stack([user, item[1]])
     return out
 
 
@@ -63,6 +62,7 @@ def test_watches_everything():
     {'normalize': True},
     {'likelihood': 'multinomial', 'sampler': 'direct'},
     {'likelihood': 'multinomial', 'sampler': 'softmax'},
+    {'likelihood': 'multinomial', 'corruption': 'mask'},
 ], ids=str)
 def test_no_users_times_items_matrix(data, kwargs):
     model = DiffMM(NUM_USERS, NUM_ITEMS, {m: 3 for m in MODALITIES[:2]},
@@ -82,7 +82,7 @@ def test_no_users_times_items_matrix(data, kwargs):
             loss['loss'].backward()
         model.eval()
         for weight in [0., 1.] if kwargs == {} else []:
-            model.denoiser_weight = model.walk_weight = weight
+            model.denoiser_weight = model.drift_weight = weight
             with torch.no_grad():
                 evaluate(*model.embed(data), data[INTERACTS].edge_label_index,
                          exclude)

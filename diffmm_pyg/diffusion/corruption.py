@@ -1,4 +1,5 @@
 r"""What the denoisers see in training, and what they are to find in it."""
+import warnings
 from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
 
 import torch
@@ -33,6 +34,21 @@ class CorruptedRows(NamedTuple):
     target: SparseRows
     weight: Tensor
     items: Optional[SampledItems]
+
+
+def training_rows(diffusion: 'GraphDiffusion', rows: SparseRows) -> Tensor:
+    r"""Returns the indices of the rows that there is something to learn from:
+    all of them or, if items are hidden, those with two or more.
+    """
+    all_rows = torch.arange(rows.num_rows, device=rows.col.device)
+    if diffusion.corruption == 'noise':
+        return all_rows
+    if not (rows.count > 1).any():
+        warnings.warn("No row has two entries, of which one could be hidden, "
+                      "and the denoisers learn nothing; set 'corruption' to "
+                      "'noise'", stacklevel=2)
+        return all_rows
+    return all_rows[rows.count > 1]
 
 
 def add_noise(

@@ -3,6 +3,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from diffmm_pyg.diffusion.corruption import training_rows
 from diffmm_pyg.diffusion.relation import relation_features, relation_rows
 from diffmm_pyg.typing import INTERACTS, EdgeType
 from diffmm_pyg.utils.checks import check_range
@@ -73,7 +74,7 @@ def fit(
     rows = relation_rows(self, data, edge_type)
     feat_dict = relation_features(self, data, edge_type[2], features)
 
-    trained = self.training_rows(rows)
+    trained = training_rows(self, rows)
 
     def loss(index: Tensor, key: Tuple[int, ...]) -> Dict[str, Tensor]:
         return self.loss(rows.select(trained[index]), feat_dict, seed=key)

@@ -12,7 +12,6 @@ from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
 from diffmm_pyg.diffusion.objective import OBJECTIVES, msi_matrices
 from diffmm_pyg.diffusion.row_scores import RowScores
 from diffmm_pyg.diffusion.sampled_objective import SAMPLED_OBJECTIVES
-from diffmm_pyg.errors import DataError
 from diffmm_pyg.typing import EdgesDict
 from diffmm_pyg.utils.checks import check_choice, check_k, check_range
 from diffmm_pyg.utils.hyper_parameters import hyper_parameter_values
@@ -87,6 +86,9 @@ class GraphDiffusion(torch.nn.Module):
             these items only, scaled by :math:`\sqrt{|\mathcal{I}| / S}`: an
             approximation, as the covariance of what it adds to the hidden
             layers is right only on average over draws. (default: :obj:`None`)
+
+    Raises:
+        ValueError: If an argument has no usable value.
     """
     def __init__(
         self,
@@ -204,21 +206,6 @@ class GraphDiffusion(torch.nn.Module):
         objective = SAMPLED_OBJECTIVES[self.likelihood]
         return objective(denoiser, x.hidden, x.items, *args)
 
-    def training_rows(self, rows: SparseRows) -> Tensor:
-        r"""Returns the indices of the rows that there is something to learn
-        from: all of them or, if items are hidden, those with two or more.
-
-        Raises:
-            DataError: If there is none.
-        """
-        if self.corruption == 'noise':
-            return torch.arange(rows.num_rows, device=rows.col.device)
-        index = (rows.count > 1).nonzero().view(-1)
-        if index.numel() == 0:
-            raise DataError("No row has two entries, of which one could be "
-                            "hidden; set 'corruption' to 'noise'")
-        return index
-
     def generate(
         self,
         rows: SparseRows,
@@ -260,6 +247,9 @@ class GraphDiffusion(torch.nn.Module):
         Returns:
             A dictionary from modalities to :obj:`(edge_index, edge_weight)`,
             sorted by row and descending weight.
+
+        Raises:
+            ValueError: If an argument has no usable value.
         """
         check_choice('candidates', candidates, get_args(Candidates))
         check_choice('weighting', weighting, get_args(Weighting))

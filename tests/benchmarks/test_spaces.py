@@ -62,14 +62,12 @@ def test_every_model_that_can_be_tuned_has_a_space():
         config = resolve(load_description(name), 'tiktok')
         learns = type(build(config, FakeMultiModalRec(
             30, 20, num_blocks=2)[0])).__name__ not in [
-                'EASE', 'ItemKNN', 'RandomWalk']
+                'Drift', 'EASE', 'ItemKNN', 'RandomWalk']
         assert learns == ('training.lr' in load_space(name))
     assert set(load_space('strict')) >= {
-        'model.num_layers', 'model.k', 'model.candidates',
-        'model.weight_scale', 'model.ssl_weight', 'model.temperature',
-        'model.denoiser_passes', 'model.denoiser_weight',
-        'model.walk_weight', 'diffusion.msi_weight',
-        'diffusion.noise_scale'}
+        'model.num_layers', 'model.k', 'model.weight_scale',
+        'model.ssl_weight', 'model.denoiser_passes', 'model.denoiser_weight',
+        'model.drift_weight', 'diffusion.msi_weight'}
 
 
 @pytest.mark.parametrize('name', space_names())

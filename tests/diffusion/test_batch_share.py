@@ -14,7 +14,8 @@ from diffmm_pyg.diffusion import noisy_rows
 from diffmm_pyg.utils.processes import Processes
 
 
-@pytest.mark.parametrize('likelihood', ['gaussian', 'multinomial'])
+@pytest.mark.parametrize('likelihood, corruption', [
+    ('gaussian', 'noise'), ('multinomial', 'noise'), ('multinomial', 'mask')])
 @pytest.mark.parametrize('num_sampled', [None, 4])
 @given(
     num_rows=st.integers(1, 7),  # Fewer and more than there are processes.
@@ -23,11 +24,11 @@ from diffmm_pyg.utils.processes import Processes
     with_inputs=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_loss_is_the_mean_over_processes(double, likelihood, num_sampled,
-                                         num_rows, size, block, with_inputs,
+def test_loss_is_the_mean_over_processes(double, likelihood, corruption,
+                                         num_sampled, num_rows, size, block, with_inputs,
                                          seed):
     diffusion = random_diffusion(9, 2, seed, likelihood=likelihood,
-                                 normalize=True,
+                                 corruption=corruption, normalize=True,
                                  num_sampled_items=num_sampled)
     rows, _ = random_rows(num_rows, 9, seed)
     features, emb, masks, inputs = make_inputs(diffusion, num_rows, seed, True)

@@ -262,9 +262,10 @@ def test_state_dict_and_str():
     assert str(diffusion) == (
         "GraphDiffusion(3, modalities=['image', 'text'], hidden_channels=5, "
         "time_channels=4, dropout=0.5, normalize=False, "
-        "likelihood='gaussian', sampler='posterior', msi_weight=0.1, "
-        "num_steps=5, noise_scale=0.5, noise_min=0.01, noise_max=0.5, "
-        "first_beta=None, loss_weighting='snr', num_sampled_items=None)")
+        "likelihood='gaussian', sampler='posterior', corruption='noise', "
+        "msi_weight=0.1, num_steps=5, noise_scale=0.5, noise_min=0.01, "
+        "noise_max=0.5, first_beta=None, loss_weighting='snr', "
+        "num_sampled_items=None)")
     other = random_diffusion(3, 2, seed=1, noise_max=0.3)
     other.load_state_dict(diffusion.state_dict())
     rows, _ = random_rows(4, 3, seed=0)

@@ -155,7 +155,7 @@ def little_memory(monkeypatch):
 
 @pytest.mark.parametrize('noise_step', [None, 2])
 def test_generation_halves_the_block(data, little_memory, noise_step):
-    model = small_model(data)
+    model = small_model(data, preset='reference')
     rows = SparseRows.from_edge_index(data[0][INTERACTS].edge_index, 60, 40)
     expected = model.diffusion.generate(rows, 3, noise_step=noise_step)
     little_memory(row_scores, 10)

@@ -138,7 +138,7 @@ def test_early_stopping_goes_on_counting(data, tmp_path):
     lambda data: MultDAE(60, 40),
     lambda data: DiffRec.from_sizes(60, 40, {}, diffusion={}),
     lambda data: small_model(data, denoiser_weight=0.5,
-                             walk_weight=0.5),
+                             drift_weight=0.5),
 ], ids=['BPRMF', 'FREEDOM', 'BM3', 'MultDAE', 'DiffRec', 'scores'])
 def test_every_kind_of_model(data, tmp_path, make):
     def model():

@@ -9,6 +9,7 @@ from diffmm_pyg.data import (
     modality_masks,
     observed_rows,
 )
+from diffmm_pyg.diffusion.corruption import training_rows
 from diffmm_pyg.nn.models.diffmm_graphs import SampledGraph, WholeGraph
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.transforms import add_denoised_edges
@@ -28,7 +29,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     rows = observed_rows(data)
     user, item = rows.edge_index
     x_dict, mask_dict = modality_features(data), modality_masks(data)
-    trained = model.diffusion.training_rows(rows)
+    trained = training_rows(model.diffusion, rows)
     sampler = NegativeSampler(rows)
     graph = (WholeGraph if model.num_neighbors is None else
              SampledGraph)(model, data)

@@ -1,11 +1,9 @@
-import copy
-
 import pytest
 import torch
 from oracle import assert_close, dense_users
 from small import small_data, small_fit, small_model
 
-from diffmm_pyg.nn.models import diffmm_checks
+from diffmm_pyg.nn.models import Drift
 from diffmm_pyg.nn.models.diffmm_ranking import diffmm_embeddings
 from diffmm_pyg.runs import load
 from diffmm_pyg.utils import SparseRows
@@ -23,7 +21,7 @@ def trained():
 
 
 def rank(model, data, **weights):
-    for name in ['denoiser_weight', 'walk_weight']:
+    for name in ['denoiser_weight', 'drift_weight']:
         setattr(model, name, weights.get(name, 0.))
     with torch.no_grad():
         user, item = diffmm_embeddings(model, data)
@@ -42,9 +40,8 @@ def test_scores_add_up(trained):
     parts = [standard(rank(model, data))]
     for user, item in model.diffusion.score_embeddings(rows).values():
         parts.append(standard((user @ item.t()).double()) / 2)
-    x = rows.to_dense(torch.double)
-    hop = (x / x.sum(dim=0)).t() @ (x / x.sum(dim=1, keepdim=True))
-    parts.append(standard(x @ hop.matrix_power(4)))
+    user, item = Drift(U, I).embed(data)
+    parts.append(standard((user @ item.t()).double()))
 
     def check(actual, expected):
         # Up to what all items of a user have in common.
@@ -53,41 +50,14 @@ def test_scores_add_up(trained):
 
     check(rank(model, data, denoiser_weight=1.5),
           parts[0] + 1.5 * (parts[1] + parts[2]))
-    check(rank(model, data, walk_weight=0.2),
+    check(rank(model, data, drift_weight=0.2),
           parts[0] + 0.2 * parts[3])
-    check(rank(model, data, walk_weight=0.2, denoiser_weight=2.),
+    check(rank(model, data, drift_weight=0.2, denoiser_weight=2.),
           parts[0] + 2 * (parts[1] + parts[2]) + 0.2 * parts[3])
 
 
-def test_walk_is_that_of_the_edges(trained):
-    model, data = trained
-
-    def fresh(data):
-        model.kept_walk = None
-        return rank(model, data, walk_weight=1.)
-
-    first = rank(model, data, walk_weight=1.)
-    assert rank(model, data, walk_weight=1.).equal(first)
-    model.walk_hops = 2
-    second = rank(model, data, walk_weight=1.)
-    assert not second.equal(first) and second.equal(fresh(data))
-    other = copy.copy(data)
-    store = other['user', 'interacts', 'item']
-    store.edge_index = store.edge_index[:, ::2].contiguous()
-    third = rank(model, other, walk_weight=1.)
-    assert not third.equal(second) and third.equal(fresh(other))
-    assert set(data['item'].keys()) == set(small_data()[0]['item'].keys())
-
-
-def test_walk_over_a_large_catalogue(monkeypatch):
-    monkeypatch.setattr(diffmm_checks, 'MAX_WALK_ITEMS', I - 1)
-    small_model(small_data(), walk_weight=0.)
-    with pytest.raises(ValueError, match='for at most 39 items'):
-        small_model(small_data(), walk_weight=1.)
-
-
 def test_moved_models_rank_the_same(monkeypatch):
-    model = small_model(small_data(), denoiser_weight=1., walk_weight=0.2)
+    model = small_model(small_data(), denoiser_weight=1., drift_weight=0.2)
     small_fit(small_data(), model, epochs=1)
     expected = model.recommend([3, 5])
     actual = model.double().recommend([3, 5])
@@ -103,7 +73,7 @@ def test_moved_models_rank_the_same(monkeypatch):
 
 def test_runs_rank_the_same(tmp_path):
     data = small_data()
-    model = small_model(data, denoiser_weight=1., walk_weight=0.2)
+    model = small_model(data, denoiser_weight=1., drift_weight=0.2)
     run = small_fit(data, model, out=str(tmp_path / 'run'))
     loaded = load(str(tmp_path / 'run'))
     assert loaded.evaluate() == run.evaluate()
