@@ -170,7 +170,7 @@ VALUES = {  # Where any other value would not do.
               'conv_kwargs': {'aggr': 'max'}, 'denoised_conv': 'GATConv',
               'denoised_conv_kwargs': {'heads': 2},
               'num_neighbors': [-1, *range(1, 9)]},  # As 'num_layers' is 7.
-    'diffusion': {'time_channels': 6, 'sampler': 'softmax',
+    'diffusion': {'time_channels': 6, 'sampler': 'direct',
                   'likelihood': 'multinomial', 'first_beta': 1e-3},
 }
 

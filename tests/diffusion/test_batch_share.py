@@ -25,8 +25,8 @@ from diffmm_pyg.utils.processes import Processes
     seed=st.integers(0, 2**31),
 )
 def test_loss_is_the_mean_over_processes(double, likelihood, corruption,
-                                         num_sampled, num_rows, size, block, with_inputs,
-                                         seed):
+                                         num_sampled, num_rows, size, block,
+                                         with_inputs, seed):
     diffusion = random_diffusion(9, 2, seed, likelihood=likelihood,
                                  corruption=corruption, normalize=True,
                                  num_sampled_items=num_sampled)
