@@ -1,20 +1,18 @@
 r"""What DiffMM is compared with to tell what its diffusion contributes: the
 same model without generated edges, with random edges and scores, or without
-all but the denoisers.
+embeddings in the ranking.
 """
 from typing import Any, Dict, List, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
 
+from diffmm_pyg.data import observed_rows
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.models import DiffMM, Phase
-from diffmm_pyg.nn.models.score_fusion import (
-    Embeddings,
-    concat_embeddings,
-    standardized,
-)
-from diffmm_pyg.typing import INTERACTS, EdgesDict
+from diffmm_pyg.nn.models.diffmm_ranking import other_embeddings
+from diffmm_pyg.nn.models.score_fusion import Embeddings, concat_embeddings
+from diffmm_pyg.typing import EdgesDict
 from diffmm_pyg.utils import SparseRows, keyed_generator
 from torch_geometric.data import HeteroData
 
@@ -129,17 +127,11 @@ class WithRandomEdges(ControlledDiffMM):
     diffusion_class = RandomEdges
 
 
-class DenoisersAlone(DiffMM):
-    r"""DiffMM that is trained as ever, and ranks by the mean of the
-    standardized scores of the denoisers alone.
-    """
+class WithoutEmbeddings(DiffMM):
+    r"""DiffMM that is trained as ever, and ranks by all but its embeddings."""
     def embed(self, data: HeteroData) -> Embeddings:
-        rows = SparseRows.from_edge_index(data[INTERACTS].edge_index,
-                                          self.num_users, self.num_items)
-        scores = self.diffusion.score_embeddings(rows).values()
-        return concat_embeddings([(standardized(user, item), item)
-                                  for user, item in scores])
+        return concat_embeddings(other_embeddings(self, observed_rows(data)))
 
 
 CONTROLS = {cls.__name__: cls
-            for cls in [WithoutEdges, WithRandomEdges, DenoisersAlone]}
+            for cls in [WithoutEdges, WithRandomEdges, WithoutEmbeddings]}

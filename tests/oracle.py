@@ -79,14 +79,10 @@ def random_rows(num_rows, num_cols, seed):
 
 def random_diffusion(num_items, num_modalities, seed, **kwargs):
     r"""A model whose every parameter, biases included, matters."""
-    kwargs = {
-        'hidden_channels': 5,
-        'time_channels': 4,
-        'noise_scale': 0.5,
-        'noise_min': 0.01,
-        'noise_max': 0.5,
-        **kwargs
-    }
+    noise = {'noise_scale': 0.5, 'noise_min': 0.01, 'noise_max': 0.5}
+    if kwargs.get('corruption') == 'mask':
+        noise = {}
+    kwargs = {'hidden_channels': 5, 'time_channels': 4, **noise, **kwargs}
     out = GraphDiffusion(num_items, MODALITIES[:num_modalities], **kwargs)
     g = generator(seed)
     with torch.no_grad():

@@ -7,16 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.diffusion.batch_share import BatchShare
+from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
 from diffmm_pyg.diffusion.noisy_rows import NoisyRows, noisy_matmul
 from diffmm_pyg.diffusion.sampled_items import (
     SampledItems,
     sampled_noisy_matmul,
 )
+from diffmm_pyg.utils.hyper_parameters import hyper_parameters
 from diffmm_pyg.utils.random import dropout_mask, quantized_keep
 from diffmm_pyg.utils.sparse_rows import SparseRows
 
 if TYPE_CHECKING:
     from diffmm_pyg.diffusion.graph_diffusion import GraphDiffusion
+
+NOISE_ARGS = ['num_steps', 'noise_scale', 'noise_min', 'noise_max',
+              'first_beta']
 
 
 class CorruptedRows(NamedTuple):
@@ -34,6 +39,24 @@ class CorruptedRows(NamedTuple):
     target: SparseRows
     weight: Tensor
     items: Optional[SampledItems]
+
+
+def check_mask(diffusion: 'GraphDiffusion') -> None:
+    r"""Raises :exc:`ValueError` if denoisers that are to find hidden items
+    were given what has no meaning for them. (The weighting of timesteps is
+    let through, so that presets can say what it would be.)
+    """
+    likelihood, sampler = diffusion.likelihood, diffusion.sampler
+    if sampler != 'direct':
+        raise ValueError(f"'corruption' can be 'mask' only where "
+                         f"'likelihood' is 'multinomial' and 'sampler' is "
+                         f"'direct' (got '{likelihood}' and '{sampler}')")
+    options = hyper_parameters(GaussianDiffusion)
+    for name in NOISE_ARGS:
+        if getattr(diffusion.process, name) != options[name].default:
+            raise ValueError(f"'{name}' is about noise, and 'corruption' is "
+                             f"'mask'; leave it out, or set 'corruption' to "
+                             f"'noise'")
 
 
 def training_rows(diffusion: 'GraphDiffusion', rows: SparseRows) -> Tensor:
@@ -97,14 +120,40 @@ def mask_rows(
     diffusion: 'GraphDiffusion',
     share: BatchShare,
     generator: torch.Generator,
+    seed: Tuple[int, ...],
+    timestep: Optional[Tensor] = None,
+    noise: Optional[Tensor] = None,
     mask: Optional[Tensor] = None,
 ) -> CorruptedRows:
-    r"""Hides some ones of rows, which are to be found from the others.
-    Arguments are those of :meth:`GraphDiffusion.loss`.
+    r"""Hides some ones of rows, which are to be found from the others: with
+    the number :math:`n` of ones of :math:`x_0`, the size of the subset
+    :math:`s` that is kept uniform in :math:`1, \ldots, n - 1`, and all of
+    that size equally likely, the loss of a row is
+
+    .. math::
+        - \sum_{i \in x_0 \setminus s} \log \mathrm{softmax}(
+        \hat{x}(s))_i.
+
+    This is the order-agnostic process of `"Autoregressive Diffusion Models"
+    <https://arxiv.org/abs/2110.02037>`_ on the ones of a row alone, of which
+    one is always known, and without the factors that would make a bound of
+    its loss. Other arguments are those of :meth:`GraphDiffusion.loss`.
+
+    Raises:
+        ValueError: If timesteps or noise are given, or :obj:`mask` is not
+            boolean, or of another shape.
     """
+    if timestep is not None or noise is not None:
+        raise ValueError("'timestep' and 'noise' are for denoisers that learn "
+                         "from noise, and these find hidden items")
     denoiser, batch = diffusion.denoiser, share.batch
     if mask is None:
         keep = draw_kept(batch, generator)
+    elif mask.dtype != torch.bool or mask.size() != (batch.num_rows,
+                                                     batch.num_cols):
+        raise ValueError(f"'mask' must be boolean, of shape "
+                         f"{(batch.num_rows, batch.num_cols)} (got "
+                         f"{mask.dtype} of shape {tuple(mask.size())})")
     else:
         keep = mask[batch.row, batch.col]
     kept, target = batch.filter(keep), batch.filter(~keep)
@@ -146,3 +195,6 @@ def draw_kept(rows: SparseRows, generator: torch.Generator) -> Tensor:
     keep = torch.empty_like(row, dtype=torch.bool)
     keep[perm] = rank < num_kept[row]
     return keep
+
+
+CORRUPTIONS = {'noise': add_noise, 'mask': mask_rows}

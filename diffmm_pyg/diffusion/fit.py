@@ -35,7 +35,8 @@ def fit(
 
     As there are no learned projections and embeddings, the modality-aware
     signal injection compares the raw features :math:`\mathbf{P}^m`, of unit
-    norm, of what is predicted and of what was observed:
+    norm, of what is predicted and of what was to be predicted, here
+    :math:`x_0`:
 
     .. math::
         \lambda_{\text{msi}} \frac{1}{F} \| \hat{x}^m_0 \mathbf{P}^m -
@@ -50,8 +51,9 @@ def fit(
             of the destination nodes that holds its features
             :math:`(|\mathcal{I}|, F_m)`; a row of NaN is a missing one. If not
             given, no signal is injected. (default: :obj:`None`)
-        epochs (int, optional): The number of passes over all source nodes;
-            some hundreds of steps are needed. (default: :obj:`100`)
+        epochs (int, optional): The number of passes over all source nodes,
+            or, if items are hidden, those with two or more; some hundreds of
+            steps are needed. (default: :obj:`100`)
         batch_size (int, optional): The number of source nodes of a batch.
             (default: :obj:`1024`)
         lr (float, optional): The learning rate of Adam.

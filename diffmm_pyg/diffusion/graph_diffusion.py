@@ -5,7 +5,7 @@ from torch import Tensor
 
 from diffmm_pyg.data import check_edges
 from diffmm_pyg.diffusion.batch_share import BatchShare
-from diffmm_pyg.diffusion.corruption import add_noise, mask_rows
+from diffmm_pyg.diffusion.corruption import CORRUPTIONS, check_mask
 from diffmm_pyg.diffusion.denoiser import Denoiser
 from diffmm_pyg.diffusion.fit import fit
 from diffmm_pyg.diffusion.gaussian_diffusion import GaussianDiffusion
@@ -59,10 +59,9 @@ class GraphDiffusion(torch.nn.Module):
             :obj:`"direct"`. (default: :obj:`None`)
         corruption (str, optional): What is done to the rows in training:
             Gaussian :obj:`"noise"` is added to them, or some of their ones
-            are hidden (:obj:`"mask"`, multinomial only), a number of them
-            that is drawn uniformly, and predicted from the others: the
-            order-agnostic process of `"Autoregressive Diffusion Models"
-            <https://arxiv.org/abs/2110.02037>`_. Arguments from
+            are hidden (:obj:`"mask"`, multinomial only) and predicted from
+            the others, see
+            :func:`~diffmm_pyg.diffusion.corruption.mask_rows`. Arguments from
             :obj:`num_steps` to :obj:`loss_weighting` are about noise.
             (default: :obj:`"noise"`)
         msi_weight (float, optional): The weight :math:`\lambda_{\text{msi}}`
@@ -82,7 +81,7 @@ class GraphDiffusion(torch.nn.Module):
             :obj:`"snr"` or :obj:`"uniform"`. (default: :obj:`"snr"`)
         num_sampled_items (int, optional): If set, :meth:`loss` is estimated
             from this number :math:`S` of items, drawn for every batch, and
-            its cost does not multiply rows by items. Noise then falls on
+            its cost does not multiply rows by items. Noise, if any, falls on
             these items only, scaled by :math:`\sqrt{|\mathcal{I}| / S}`: an
             approximation, as the covariance of what it adds to the hidden
             layers is right only on average over draws. (default: :obj:`None`)
@@ -114,11 +113,7 @@ class GraphDiffusion(torch.nn.Module):
         check_choice('likelihood', likelihood, list(SAMPLERS))
         sampler = sampler or SAMPLERS[likelihood][0]
         check_choice('sampler', sampler, SAMPLERS[likelihood])
-        check_choice('corruption', corruption, ['noise', 'mask'])
-        if corruption == 'mask' and sampler != 'direct':
-            raise ValueError(f"'corruption' can be 'mask' only where "
-                             f"'likelihood' is 'multinomial' and 'sampler' is "
-                             f"'direct' (got '{likelihood}' and '{sampler}')")
+        check_choice('corruption', corruption, list(CORRUPTIONS))
         if num_sampled_items is not None:
             check_range('num_sampled_items', num_sampled_items, 1,
                         num_items + 1)
@@ -133,6 +128,8 @@ class GraphDiffusion(torch.nn.Module):
                                          loss_weighting)
         self.denoiser = Denoiser(num_items, modalities, hidden_channels,
                                  time_channels, dropout, normalize)
+        if corruption == 'mask':
+            check_mask(self)
 
     @property
     def modalities(self) -> List[str]:
@@ -161,8 +158,8 @@ class GraphDiffusion(torch.nn.Module):
         mask: Optional[Tensor] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the training loss of a batch of rows, summed over
-        modalities, which share timesteps, noise and dropout. Processes that
-        share their work take each row once.
+        modalities, which share timesteps, noise, dropout and what is hidden.
+        Processes that share their work take each row once.
 
         Args:
             rows (SparseRows): The clean rows, :math:`(N, |\mathcal{I}|)`.
@@ -181,19 +178,21 @@ class GraphDiffusion(torch.nn.Module):
                 (default: :obj:`(0, )`)
             timestep, noise, mask (torch.Tensor, optional): Timesteps
                 :math:`(N)`, noise :math:`(N, |\mathcal{I}|)` and entries that
-                dropout, or the mask, keeps :math:`(N, |\mathcal{I}|)`, in
-                place of draws. (default: :obj:`None`)
+                dropout keeps :math:`(N, |\mathcal{I}|)`, in place of draws.
+                Where items are hidden, :obj:`mask`, a boolean, says which
+                stay, and nothing else can be given. (default: :obj:`None`)
 
         Returns:
-            :obj:`loss`, and its parts :obj:`elbo` and :obj:`msi` without a
-            gradient.
+            :obj:`loss`, and its parts :obj:`elbo` (a bound for noise with the
+            weights of its SNR) and :obj:`msi` without a gradient.
+
+        Raises:
+            ValueError: If an argument has no usable value.
         """
         generator = keyed_generator(*seed, device=rows.col.device)
         share = BatchShare.of(rows)
-        if self.corruption == 'mask':
-            x = mask_rows(self, share, generator, mask)
-        else:
-            x = add_noise(self, share, generator, seed, timestep, noise, mask)
+        x = CORRUPTIONS[self.corruption](self, share, generator, seed,
+                                         timestep, noise, mask)
         rows, denoiser = x.target, self.denoiser
         if features is None:  # Where all items look the same.
             features = dict.fromkeys(

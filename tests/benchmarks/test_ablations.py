@@ -42,8 +42,10 @@ def test_variants_differ_in_nothing_but_what_is_set(name, base):
                                 if v != whole[k]}
         assert ('published' in entry.description) == (
             entry is plan.entries[0])
-    assert all(len(x) <= 2 or x['diffusion.corruption'] == 'noise'
-               for x in changes.values())
+    noise = {'diffusion.corruption', 'diffusion.dropout'}
+    for label, change in changes.items():
+        assert len(change) <= 2 or noise < change.keys() <= {
+            *noise, 'diffusion.num_steps', 'diffusion.noise_scale'}, label
     assert changes['random edges' + ' and scores' * (name == 'ablations')] == {
         'class': 'WithRandomEdges'}
     if name == 'ablations':
@@ -57,7 +59,7 @@ def test_variants_differ_in_nothing_but_what_is_set(name, base):
                          ids=lambda entry: entry.label)
 def test_every_variant_trains(entry):
     description = entry.description
-    config = resolve(description, 'fake')
+    config = resolve(description, 'tiktok')
     config['diffusion']['hidden_channels'] = 8
     config['model']['k'] = min(config['model']['k'], 10)  # Of 40 items
     data = small_data({m: 4 for m in description.get('modalities') or

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
 from _controls import (  # noqa: E402
-    DenoisersAlone,
     RandomEdges,
     WithoutEdges,
+    WithoutEmbeddings,
     WithRandomEdges,
     rewire,
 )
@@ -22,6 +22,7 @@ from oracle import assert_close, generator, random_rows  # noqa: E402
 from small import small_data, small_fit  # noqa: E402
 
 from diffmm_pyg.data import modality_features  # noqa: E402
+from diffmm_pyg.nn.models.drift import drift_embeddings  # noqa: E402
 from diffmm_pyg.nn.stacked_adj import denoised_adjs  # noqa: E402
 from diffmm_pyg.utils import SparseRows  # noqa: E402
 
@@ -138,12 +139,18 @@ def test_without_edges(data, weight, names):
         assert_close(conv(x, adj_dict[m]), x)  # Self-loops, and nothing else
 
 
-def test_denoisers_alone(data, rows):
-    model = make(DenoisersAlone, data)
+@pytest.mark.parametrize('drift_weight', [0., 0.5])
+def test_without_embeddings(data, rows, drift_weight):
+    model = make(WithoutEmbeddings, data, denoiser_weight=3.,
+                 drift_weight=drift_weight)
     run = small_fit(data, model, epochs=1)
     assert {'diffusion/loss', 'ranking/loss'} <= run.history[0].keys()
+    weights = [1.5, 1.5, drift_weight]
     expected = torch.zeros(U, I)
-    for user, item in model.diffusion.score_embeddings(rows).values():
+    for weight, (user, item) in zip(
+            weights, [*model.diffusion.score_embeddings(rows).values(),
+                      drift_embeddings(rows)], strict=True):
         score = user @ item.t()
-        expected += score / score.std(dim=1, correction=0, keepdim=True)
+        expected += weight * score / score.std(dim=1, correction=0,
+                                               keepdim=True)
     assert_close(run.user_emb @ run.item_emb.t(), expected, tolerance=1e-4)

@@ -170,7 +170,8 @@ VALUES = {  # Where any other value would not do.
               'conv_kwargs': {'aggr': 'max'}, 'denoised_conv': 'GATConv',
               'denoised_conv_kwargs': {'heads': 2},
               'num_neighbors': [-1, *range(1, 9)]},  # As 'num_layers' is 7.
-    'diffusion': {'time_channels': 6, 'sampler': 'direct',
+    'diffusion': {'time_channels': 6, 'sampler': 'softmax',
+                  'corruption': 'noise',  # The preset's is another.
                   'likelihood': 'multinomial', 'first_beta': 1e-3},
 }
 
@@ -186,7 +187,7 @@ def other_values(fn, group):
         else:
             value = (option.default or 1) / 2 if option.type is float else 7
         out[name] = VALUES[group].get(name, value)
-        assert out[name] != option.default
+        assert out[name] != option.default or name == 'corruption'
     return out
 
 

@@ -32,6 +32,8 @@ def test_loss_is_the_mean_over_processes(double, likelihood, corruption,
                                  num_sampled_items=num_sampled)
     rows, _ = random_rows(num_rows, 9, seed)
     features, emb, masks, inputs = make_inputs(diffusion, num_rows, seed, True)
+    if corruption == 'mask':
+        inputs = {'mask': inputs['mask']}
 
     def loss():
         return diffusion.loss(rows, features, emb, masks, (seed, 3),

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,11 +16,16 @@ from oracle import (
     textbook_params,
 )
 
-from diffmm_pyg.diffusion import objective
+from diffmm_pyg.data import observed_rows
+from diffmm_pyg.diffusion import GraphDiffusion, objective
 from diffmm_pyg.diffusion.corruption import draw_kept, training_rows
+from diffmm_pyg.nn.models import DiffMM
 from diffmm_pyg.testing import textbook
+from diffmm_pyg.training import fit
+from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import SparseRows, keyed_generator
 from diffmm_pyg.utils.random import dropout_mask, quantized_keep
+from torch_geometric.data import HeteroData
 
 
 def masked_diffusion(num_items, num_modalities, seed, **kwargs):
@@ -180,6 +187,38 @@ def test_rows_of_one_teach_nothing(double, monkeypatch):
     assert_close(diffusion.loss(rows, seed=(1, ))['loss'], expected)
 
 
+def uneven_data():
+    r"""Users of one, three, no, two and four interactions."""
+    data = HeteroData({'item': {'x_image': torch.randn(6, 3)}})
+    data['user'].num_nodes, data['item'].num_nodes = 5, 6
+    data[INTERACTS].edge_index = torch.tensor(
+        [[0, 1, 1, 1, 3, 3, 4, 4, 4, 4], [0, 0, 1, 2, 3, 4, 2, 3, 4, 5]])
+    return data
+
+
+def test_only_rows_of_two_or_more_are_trained_on(monkeypatch):
+    data, seen = uneven_data(), []
+    loss = GraphDiffusion.loss
+
+    def recorded(self, rows, *args, **kwargs):
+        seen.extend(map(tuple, rows.to_dense().long().tolist()))
+        return loss(self, rows, *args, **kwargs)
+
+    monkeypatch.setattr(GraphDiffusion, 'loss', recorded)
+    diffusion = masked_diffusion(6, 1, 0)
+    modality, = diffusion.modalities
+    assert modality == 'image'
+    dense = observed_rows(data).to_dense().long()
+    expected = [tuple(dense[i].tolist()) for i in [1, 3, 4]]
+    diffusion.fit(data, epochs=2, batch_size=2)
+    assert Counter(seen) == Counter(2 * expected)
+    seen.clear()
+    model = DiffMM(5, 6, {'image': 3}, diffusion, hidden_channels=4,
+                   denoiser_passes=3)
+    fit(model, [data], epochs=1, batch_size=2, top_k=1, progress=False)
+    assert Counter(seen) == Counter(3 * expected)
+
+
 def test_what_does_not_go_together():
     for kwargs in [{}, {'likelihood': 'multinomial', 'sampler': 'softmax'}]:
         with pytest.raises(ValueError, match="'corruption' can be 'mask'"):
@@ -189,3 +228,15 @@ def test_what_does_not_go_together():
     rows, _ = random_rows(4, 6, 0)
     with pytest.raises(ValueError, match="'noise_step' is for denoisers"):
         masked_diffusion(6, 1, 0).generate(rows, noise_step=0)
+    for name in ['num_steps', 'noise_scale', 'noise_min', 'noise_max',
+                 'first_beta']:
+        value = 7 if name == 'num_steps' else 0.015
+        with pytest.raises(ValueError, match=f"'{name}' is about noise"):
+            masked_diffusion(6, 1, 0, **{name: value})
+    for kwargs in [{'timestep': torch.zeros(4).long()},
+                   {'noise': torch.zeros(4, 6)}]:
+        with pytest.raises(ValueError, match="'timestep' and 'noise' are"):
+            masked_diffusion(6, 1, 0).loss(rows, **kwargs)
+    for mask in [torch.ones(4, 6), torch.ones(4, 7).bool()]:
+        with pytest.raises(ValueError, match="'mask' must be boolean, of sh"):
+            masked_diffusion(6, 1, 0).loss(rows, mask=mask)

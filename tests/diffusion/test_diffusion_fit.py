@@ -37,16 +37,17 @@ def test_equals_the_training_of_a_recommender():
         [row['denoising/loss'] for row in run.history]
 
 
-@pytest.mark.parametrize('likelihood', ['gaussian', 'multinomial'])
-def test_learns_any_relation(likelihood):
+@pytest.mark.parametrize('likelihood, corruption', [
+    ('gaussian', 'noise'), ('multinomial', 'noise'), ('multinomial', 'mask')])
+def test_learns_any_relation(likelihood, corruption):
     # Users of either half rate the movies of that half, each but one.
     data = movie_data(num_users=24)
     user, movie = torch.ones(24, 8).nonzero().t()
     own = user % 2 == movie % 2
     left_out = movie // 2 == user // 2 % 4
     data[RATES].edge_index = torch.stack([user, movie])[:, own & ~left_out]
-    diffusion = make_diffusion(likelihood=likelihood, normalize=True,
-                               dropout=0.2)
+    diffusion = make_diffusion(likelihood=likelihood, corruption=corruption,
+                               normalize=True, dropout=0.2)
     history = diffusion.fit(data, RATES, FEATURES, epochs=150,
                             batch_size=12, lr=1e-2)
     assert list(history[0]) == ['loss', 'elbo', 'msi'] and len(history) == 150

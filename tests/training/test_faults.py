@@ -153,9 +153,10 @@ def little_memory(monkeypatch):
     return fn
 
 
-@pytest.mark.parametrize('noise_step', [None, 2])
-def test_generation_halves_the_block(data, little_memory, noise_step):
-    model = small_model(data, preset='reference')
+@pytest.mark.parametrize('preset, noise_step', [
+    ('strict', None), ('reference', None), ('reference', 2)])
+def test_generation_halves_the_block(data, little_memory, preset, noise_step):
+    model = small_model(data, preset)
     rows = SparseRows.from_edge_index(data[0][INTERACTS].edge_index, 60, 40)
     expected = model.diffusion.generate(rows, 3, noise_step=noise_step)
     little_memory(row_scores, 10)

@@ -37,7 +37,8 @@ class DiffRec(RowRecommender):
             of which neither features nor generated edges are used.
 
     Raises:
-        ValueError: If it has several modalities, or another number of items.
+        ValueError: If it has several modalities, another number of items, or
+            hides items instead of adding noise.
     """
     def __init__(self, num_users: int, num_items: int,
                  diffusion: GraphDiffusion):
@@ -49,6 +50,9 @@ class DiffRec(RowRecommender):
             raise ValueError(f"'num_items' is {num_items}, but 'diffusion' "
                              f"was made for {diffusion.denoiser.num_items} "
                              f"items")
+        if diffusion.corruption != 'noise':
+            raise ValueError("'diffusion' must have 'noise' as its "
+                             "'corruption'; to find hidden items, use DiffMM")
         self.diffusion = diffusion
 
     @classmethod

@@ -107,12 +107,15 @@ class DiffMM(Recommender):
         normalize_msi (bool, optional): If set to :obj:`True`, the denoisers
             see normalized features. (default: :obj:`False`)
         denoiser_passes (int, optional): The number of times that the
-            denoisers see every user in an epoch. (default: :obj:`1`)
+            denoisers see every user (if they find hidden items, with two
+            items or more) in an epoch. (default: :obj:`1`)
         denoiser_weight (float, optional): The weight of the scores of the
             denoisers in the ranking, that of the embeddings being one.
             (default: :obj:`0.0`)
         drift_weight (float, optional): The same of the scores of
-            :class:`~diffmm_pyg.nn.models.Drift`. (default: :obj:`0.0`)
+            :class:`~diffmm_pyg.nn.models.Drift`, which help where what is to
+            be predicted came last, and do harm elsewhere.
+            (default: :obj:`0.0`)
         conv (str or Callable, optional): The convolution on the observed
             graph: the name of one of :obj:`torch_geometric.nn` or, from
             Python, a class, or a function that makes one of

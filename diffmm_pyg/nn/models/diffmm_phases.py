@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
     r"""Returns the two phases of an epoch of :class:`~diffmm_pyg.nn.DiffMM`:
-    the denoisers over all users, then, on graphs generated anew and
-    written to :obj:`data`, the recommender once over all interactions.
+    the denoisers over all users that they can learn from, then, on graphs
+    generated anew and written to :obj:`data`, the recommender once over all
+    interactions.
     """
     model.check(data)
     rows = observed_rows(data)

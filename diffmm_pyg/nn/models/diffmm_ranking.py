@@ -1,5 +1,7 @@
 from typing import TYPE_CHECKING, List
 
+import torch
+
 from diffmm_pyg.data import (
     modality_features,
     modality_masks,
@@ -12,6 +14,7 @@ from diffmm_pyg.nn.models.score_fusion import (
     standardized,
 )
 from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
+from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
 
 if TYPE_CHECKING:
@@ -35,6 +38,14 @@ def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
                 modality_masks(data), with_views=False)
     if model.denoiser_weight == model.drift_weight == 0:
         return out.user, out.item
+    return concat_embeddings([(standardized(out.user, out.item), out.item),
+                              *other_embeddings(model, rows)])
+
+
+def other_embeddings(model: 'DiffMM', rows: SparseRows) -> List[Embeddings]:
+    r"""Returns, each times its weight, what takes part in the ranking beside
+    the final embeddings.
+    """
     others: List[Embeddings] = []
     if model.denoiser_weight > 0:
         weight = model.denoiser_weight / len(model.modalities)
@@ -42,6 +53,7 @@ def diffmm_embeddings(model: 'DiffMM', data: HeteroData) -> Embeddings:
             others.append((standardized(user, item, weight), item))
     if model.drift_weight > 0:
         user, item = drift_embeddings(rows)
-        others.append((standardized(user, item, model.drift_weight), item))
-    return concat_embeddings([(standardized(out.user, out.item), out.item),
-                              *others])
+        std = item.std(correction=0)  # That of all users, who score alike.
+        factor = torch.where(std > 0, model.drift_weight / std, 0.)
+        others.append((user, factor * item))
+    return others

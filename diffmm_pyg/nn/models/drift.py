@@ -24,8 +24,8 @@ class Drift(RowRecommender):
 
     a mean over the users :math:`\mathcal{U}_i` of an item, in which each one
     counts once over all items, shrunk towards that over all items. It is
-    meant for sums with other scores; on held-out interactions that were drawn
-    at random it has nothing to say.
+    meant for sums with other scores, where the split is one by time. In
+    predicting interactions that were held out at random, it does harm.
 
     Args:
         num_users (int): The number of users.

@@ -10,6 +10,7 @@ from diffmm_pyg import load
 from diffmm_pyg.datasets import checkerboard
 from diffmm_pyg.nn.models import MODELS
 from diffmm_pyg.nn.models.diff_rec import DiffRec
+from diffmm_pyg.nn.models.drift import Drift
 from diffmm_pyg.nn.models.ease import EASE
 from diffmm_pyg.nn.models.item_knn import ItemKNN
 from diffmm_pyg.nn.models.late_fusion import LateFusion
@@ -21,6 +22,7 @@ from torch_geometric import seed_everything
 
 BASELINES = {
     'popularity': (Popularity, {}),
+    'drift': (Drift, {'shrinkage': 5.}),
     'item_knn': (ItemKNN, {'k': 7, 'shrink': 1.}),
     'content_knn': (ItemKNN, {'k': 7, 'similarity': 'content'}),
     'random_walk': (RandomWalk, {'num_hops': 2, 'alpha': 0.5, 'beta': 0.5}),
@@ -120,4 +122,5 @@ def test_checkerboard(name):
     }
     result = run.recommend(k=1)
     returned = dict(zip(result.user, result.item, strict=True))
-    assert (returned == withheld) == (name != 'popularity')
+    assert (returned == withheld) == (
+        name not in ['popularity', 'drift'])

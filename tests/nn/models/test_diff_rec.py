@@ -83,3 +83,7 @@ def test_from_sizes_and_errors():
         DiffRec(3, 5, GraphDiffusion(5, ['a', 'b'], hidden_channels=4))
     with pytest.raises(ValueError, match="'num_items' is 6, .* for 5 items"):
         DiffRec(3, 6, GraphDiffusion(5, ['a'], hidden_channels=4))
+    with pytest.raises(ValueError, match="must have 'noise' as its"):
+        DiffRec(3, 5, GraphDiffusion(5, ['a'], hidden_channels=4,
+                                     likelihood='multinomial',
+                                     corruption='mask'))
