@@ -29,9 +29,10 @@ def test_equals_the_training_of_a_recommender():
     # The same denoiser in the loop that also ranks, saves and selects.
     data = small_data()
     kwargs = {'epochs': 3, 'batch_size': 16, 'seed': 5}
-    actual = make_diffusion(40, [MODALITY])
+    multinomial = {'likelihood': 'multinomial'}
+    actual = make_diffusion(40, [MODALITY], **multinomial)
     history = actual.fit(data[0], lr=1e-2, **kwargs)
-    model = DiffRec(60, 40, make_diffusion(40, [MODALITY]))
+    model = DiffRec(60, 40, make_diffusion(40, [MODALITY], **multinomial))
     run = fit(model, data, lr=1e-2, device='cpu', progress=False, **kwargs)
     assert [row['loss'] for row in history] == \
         [row['denoising/loss'] for row in run.history]

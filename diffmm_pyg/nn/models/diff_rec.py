@@ -26,9 +26,8 @@ class DiffRec(RowRecommender):
         \hat{x}_\theta(x_t, t) \|^2 \right], \quad
         x_{t-1} = c_1(t) \, \hat{x}_\theta(x_t, t) + c_2(t) \, x_t,
 
-    up to a factor, and at :math:`t = 0` the prediction itself is the score,
-    which ends in a linear layer: :math:`\hat{y}_u = \mathbf{W}_2 h_u +
-    \mathbf{b}_2`.
+    and at :math:`t = 0` the prediction itself is the score, which ends in a
+    linear layer: :math:`\hat{y}_u = \mathbf{W}_2 h_u + \mathbf{b}_2`.
 
     Args:
         num_users (int): The number of users.
@@ -75,7 +74,12 @@ class DiffRec(RowRecommender):
             seed (Tuple[int], optional): The key of the random draws.
                 (default: :obj:`(0, )`)
         """
-        return {'loss': self.diffusion.loss(rows, seed=seed)['loss']}
+        loss = self.diffusion.loss(rows, seed=seed)['loss']
+        if self.diffusion.likelihood == 'gaussian':
+            # The sum over items: gradients of their mean are so small that
+            # Adam's epsilon holds them back.
+            loss = loss * self.num_items
+        return {'loss': loss}
 
     def phases(self, data: HeteroData) -> List[Phase]:
         return [self.row_phase(data, self.loss)]
