@@ -22,7 +22,7 @@ CLASSES = {**MODELS, 'LateFusion': LateFusion, **CONTROLS}
 # What is said of a model, and what it is computed from:
 SAID = ['title', 'role', 'deterministic', 'published']
 GROUPS = ['model', 'diffusion', 'training']
-KEYS = [*SAID, 'class', 'preset', 'models', 'modalities', *GROUPS]
+KEYS = [*SAID, 'class', 'preset', 'models', 'modalities', 'tuned', *GROUPS]
 TRAINING = ['epochs', 'batch_size', 'lr', 'patience', 'precision']
 
 Description = Dict[str, Any]
@@ -49,26 +49,33 @@ def load_description(name: str) -> Description:
 def override(description: Description,
              changes: Dict[str, Any]) -> Description:
     r"""Returns a copy in which what dotted keys such as :obj:`"model.k"`,
-    :obj:`"models.0"` or :obj:`"models.0.model.k"` name is replaced.
+    :obj:`"models.0"` or :obj:`"models.0.model.k"` name is replaced, whatever
+    was tuned.
     """
     out = copy.deepcopy(description)
     for key, value in changes.items():
-        *parents, last = key.split('.')
-        place: Any = out
         try:
-            for part in parents:
-                if isinstance(place, list):
-                    index = int(part)
-                    if isinstance(place[index], str):  # A part of a fusion.
-                        place[index] = load_description(place[index])
-                    place = place[index]
-                else:
-                    place = place.setdefault(part, {})
-            place[int(last) if isinstance(place, list) else last] = value
-        except (ValueError, IndexError, AttributeError, TypeError) as e:
+            _replace(out, key.split('.'), value)
+        except (ValueError, LookupError, AttributeError, TypeError) as e:
             raise ConfigError(f"'{key}' names nothing that can be "
                               f"set") from e
+        for tuned in out.get('tuned', {}).values():
+            for other in list(tuned):
+                if f'{other}.'.startswith(f'{key}.'):
+                    del tuned[other]
     return out
+
+
+def _replace(out: Any, path: List[str], value: Any) -> None:
+    if path[0] == 'models' and len(path) > 2:  # Of a part of a fusion.
+        parts, index = out['models'], int(path[1])
+        if isinstance(parts[index], str):
+            parts[index] = load_description(parts[index])
+        parts[index] = override(parts[index], {'.'.join(path[2:]): value})
+        return
+    for part in path[:-1]:
+        out = out.setdefault(part, {})
+    out[int(path[-1]) if isinstance(out, list) else path[-1]] = value
 
 
 def resolve(description: Description, dataset: str) -> Config:
@@ -87,6 +94,8 @@ def resolve(description: Description, dataset: str) -> Config:
     if name not in CLASSES:
         raise ConfigError(f"There is no model class '{name}'; choose among "
                           f"{', '.join(sorted(CLASSES))}")
+    tuned = description.get('tuned', {}).get(dataset, {})
+    description = override(description, tuned)
     given = {group: {} for group in GROUPS}
     if 'preset' in description:
         given.update(load_preset(description['preset'], dataset))

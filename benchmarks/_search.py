@@ -143,7 +143,7 @@ def summarize(search: Search, store: Trials,
         'title': search.description['title'],
         'dataset': search.dataset,
         'set': best['set'],
-        'description': override(load_description(search.name), best['set']),
+        'tuned': values_of(best['config'], search.space),
         'value': best['value'],
         'standard_error': (standard_error(values) if values.size > 1 else
                            None),

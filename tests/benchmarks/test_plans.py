@@ -73,6 +73,30 @@ def test_overrides_leave_the_original():
     assert base == {'model': {'k': 1}, 'models': ['a', {'model': {}}]}
 
 
+def test_what_was_tuned_holds_for_one_dataset():
+    base = {
+        'class': 'LateFusion', 'models': ['light_gcn', 'ease'],
+        'tuned': {'a': {'training.lr': 0.5, 'models.0.model.num_layers': 4,
+                        'models.1.model.reg': 7.}}}
+
+    def values(description, dataset):
+        config = resolve(description, dataset)
+        return (config['training']['lr'],
+                config['models'][0]['model']['num_layers'],
+                config['models'][1]['model']['reg'])
+
+    described = values({k: base[k] for k in ['class', 'models']}, 'b')
+    assert values(base, 'b') == described
+    assert values(base, 'a') == (0.5, 4, 7.)
+    # Where a plan says otherwise, it is the plan that counts:
+    other = override(base, {'training.lr': 0.25, 'models.1.model.reg': 3})
+    assert values(other, 'a') == (0.25, 4, 3.)
+    other = override(base, {'models.0': 'light_gcn', 'models.1': 'ease'})
+    assert values(other, 'a') == (0.5, *described[1:])
+    with pytest.raises(ConfigError, match="'LateFusion' has no 'x'"):
+        resolve({**base, 'tuned': {'a': {'model.x': 1}}}, 'a')
+
+
 @pytest.mark.parametrize('changes,message', [
     ({'modle.k': 1}, "A model has no 'modle'; choose among"),
     ({'model.kk': 1}, "'DiffMM' has no 'kk'; choose among"),

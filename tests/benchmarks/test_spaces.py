@@ -95,7 +95,7 @@ def test_spaces_name_what_there_is(name):
     ({'model.k': {'between': [1, 2]}}, "the values of one of log, uniform"),
     ({'model.k': {'int': [2, 1]}}, "the smaller one first"),
     ({'model.k': {'choice': []}}, "the values of one of log"),
-    ({'models.0.k': {'int': [1, 2]}}, "There is no model '0'"),
+    ({'models.0.k': {'int': [1, 2]}}, "'models.0.k' names nothing that can"),
 ])
 def test_bad_spaces_are_refused(space, message):
     with pytest.raises(ConfigError, match=message):

@@ -10,7 +10,7 @@ sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
 import _propose  # noqa: E402
 import _search  # noqa: E402
 import tune  # noqa: E402
-from _models import resolve  # noqa: E402
+from _models import load_description, resolve  # noqa: E402
 from _spaces import contains, load_space  # noqa: E402
 from _store import Trials  # noqa: E402
 
@@ -94,12 +94,15 @@ def test_what_is_found(search, capsys):
     assert found['budget'] == {'trials': 5, 'failed': 0, 'folds': 2,
                                'timeouts': [], 'seconds': 5.}
     assert f"EASE {found['value']:28.4f}   0.0050" in printed
-    # It describes what was tried, without the short trainings of '--quick':
+    # It is all that was tried, without the short trainings of '--quick':
     for model in MODELS:
         found = search.tuned('a', model)
         row = next(r for r in search.rows('a') if r['model'] == model
                    and r['trial'] == found['trial'])
-        config = resolve(found['description'], 'fake')
+        assert found['tuned'].items() >= found['set'].items()
+        description = {**load_description(model), 'tuned': {
+            'fake': found['tuned'], 'tiktok': {}}}
+        config = resolve(description, 'fake')
         assert config['training']['epochs'] > tune.QUICK['training.epochs']
         for key in ['model', 'models']:
             assert config.get(key) == row['config'].get(key)
