@@ -60,9 +60,8 @@ def override(description: Description,
             raise ConfigError(f"'{key}' names nothing that can be "
                               f"set") from e
         for tuned in out.get('tuned', {}).values():
-            for other in list(tuned):
-                if f'{other}.'.startswith(f'{key}.'):
-                    del tuned[other]
+            tuned['set'] = {k: v for k, v in tuned['set'].items()
+                            if not f'{k}.'.startswith(f'{key}.')}
     return out
 
 
@@ -94,8 +93,8 @@ def resolve(description: Description, dataset: str) -> Config:
     if name not in CLASSES:
         raise ConfigError(f"There is no model class '{name}'; choose among "
                           f"{', '.join(sorted(CLASSES))}")
-    tuned = description.get('tuned', {}).get(dataset, {})
-    description = override(description, tuned)
+    tuned = description.get('tuned', {}).get(dataset, {'set': {}})
+    description = override(description, tuned['set'])
     given = {group: {} for group in GROUPS}
     if 'preset' in description:
         given.update(load_preset(description['preset'], dataset))

@@ -24,6 +24,7 @@ from _report_tables import (
     graph_table,
     selection_table,
     significance_table,
+    tuning_table,
 )
 from _runner import clock
 from _significance import NUM_RESAMPLES
@@ -78,7 +79,18 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
     out += _report_gaps(summary)
     if len(summary.results) == 0:
         return out
-    return out + _report_results(summary)
+    out += _report_results(summary)
+    tuned = tuning_table(plan, summary.dataset)
+    if tuned is not None:
+        out += [
+            Heading(3, 'Tuning'),
+            Text('What tune.py found on the validation split with one seed, '
+                 'in so many trials of each model (several where it was '
+                 'searched twice), and the best of their values, which is a '
+                 'lucky one. Models that are missing here have nothing to '
+                 'tune, or stay as they were published.'), tuned,
+        ]
+    return out
 
 
 def _report_results(summary: Summary) -> List[Block]:

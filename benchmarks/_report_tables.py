@@ -4,6 +4,8 @@ from typing import Dict, List, Optional
 
 import numpy as np
 from _document import Table
+from _models import load_description
+from _plan import Plan
 from _ranks import DEPTH
 from _runner import clock
 from _significance import standard_error
@@ -50,6 +52,22 @@ def accuracy_table(summary: Summary) -> Table:
                     number(standard_error(result.users[name]))]
         rows.append(row)
     return _table(header, rows, summary.results)
+
+
+def tuning_table(plan: Plan, dataset: str) -> Optional[Table]:
+    r"""The budgets of the searches, and what they found."""
+    found = {}
+    for entry in plan.entries:
+        description = load_description(entry.base)
+        tuned = description.get('tuned', {}).get(dataset)
+        if tuned is not None:
+            values = ', '.join(f'{k} = {v}' for k, v in tuned['set'].items())
+            found[description['title']] = [str(tuned['trials']),
+                                           number(tuned['value']), values]
+    if len(found) == 0:
+        return None
+    return Table(['Model', 'Trials', f'Recall@{K} val', 'Values'],
+                 [[title, *row] for title, row in found.items()])
 
 
 def significance_table(summary: Summary, comparison: Comparison) -> Table:

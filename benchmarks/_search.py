@@ -143,7 +143,11 @@ def summarize(search: Search, store: Trials,
         'title': search.description['title'],
         'dataset': search.dataset,
         'set': best['set'],
-        'tuned': values_of(best['config'], search.space),
+        'tuned': {
+            'trials': len(rows),
+            'value': round(best['value'], 4),
+            'set': values_of(best['config'], search.space),
+        },
         'value': best['value'],
         'standard_error': (standard_error(values) if values.size > 1 else
                            None),

@@ -19,8 +19,11 @@ from _document import (  # noqa: E402
 )
 from _figures import Look, import_pyplot, label_points, spread  # noqa: E402
 from _graphs import describe_graphs  # noqa: E402
+from _models import load_description  # noqa: E402
+from _plan import FOLDER, read_plan  # noqa: E402
 from _plots_detail import group_by  # noqa: E402
 from _ranks import rank_positives, user_metrics  # noqa: E402
+from _report_tables import tuning_table  # noqa: E402
 from small import dense, small_data, small_fit  # noqa: E402
 
 
@@ -78,6 +81,18 @@ def test_graphs_by_hand():
     del run.graphs['denoised_b.edge_index'], run.graphs['val']
     del run.graphs['denoised_c.edge_index']
     assert describe_graphs(run)['a']['overlap'] is None
+
+
+def test_tuning_table_names_models_once():
+    plan = read_plan(FOLDER / 'ablations.json')
+    table = tuning_table(plan, 'tiktok')
+    assert [row[0] for row in table.rows] == ['DiffMM strict', 'Late fusion']
+    tuned = load_description('late_fusion')['tuned']['tiktok']
+    _, trials, value, values = table.rows[1]
+    assert (int(trials), float(value)) == (tuned['trials'], tuned['value'])
+    for key, value in tuned['set'].items():
+        assert f'{key} = {value}' in values
+    assert tuning_table(plan, 'fake') is None
 
 
 def test_groups():

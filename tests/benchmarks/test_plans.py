@@ -76,8 +76,9 @@ def test_overrides_leave_the_original():
 def test_what_was_tuned_holds_for_one_dataset():
     base = {
         'class': 'LateFusion', 'models': ['light_gcn', 'ease'],
-        'tuned': {'a': {'training.lr': 0.5, 'models.0.model.num_layers': 4,
-                        'models.1.model.reg': 7.}}}
+        'tuned': {'a': {'set': {
+            'training.lr': 0.5, 'models.0.model.num_layers': 4,
+            'models.1.model.reg': 7.}}}}
 
     def values(description, dataset):
         config = resolve(description, dataset)
@@ -94,7 +95,7 @@ def test_what_was_tuned_holds_for_one_dataset():
     other = override(base, {'models.0': 'light_gcn', 'models.1': 'ease'})
     assert values(other, 'a') == (0.5, *described[1:])
     with pytest.raises(ConfigError, match="'LateFusion' has no 'x'"):
-        resolve({**base, 'tuned': {'a': {'model.x': 1}}}, 'a')
+        resolve({**base, 'tuned': {'a': {'set': {'model.x': 1}}}}, 'a')
 
 
 @pytest.mark.parametrize('changes,message', [

@@ -99,9 +99,10 @@ def test_what_is_found(search, capsys):
         found = search.tuned('a', model)
         row = next(r for r in search.rows('a') if r['model'] == model
                    and r['trial'] == found['trial'])
-        assert found['tuned'].items() >= found['set'].items()
-        description = {**load_description(model), 'tuned': {
-            'fake': found['tuned'], 'tiktok': {}}}
+        assert found['tuned']['set'].items() >= found['set'].items()
+        assert found['tuned']['trials'] == 5
+        description = {**load_description(model),
+                       'tuned': {'fake': found['tuned']}}
         config = resolve(description, 'fake')
         assert config['training']['epochs'] > tune.QUICK['training.epochs']
         for key in ['model', 'models']:
