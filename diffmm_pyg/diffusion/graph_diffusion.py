@@ -60,8 +60,8 @@ class GraphDiffusion(torch.nn.Module):
         corruption (str, optional): What is done to the rows in training:
             Gaussian :obj:`"noise"` is added to them, or some of their ones
             are hidden (:obj:`"mask"`, multinomial only) and predicted from
-            the others, see
-            :func:`~diffmm_pyg.diffusion.corruption.mask_rows`. Arguments from
+            the others, as in `"Autoregressive Diffusion Models"
+            <https://arxiv.org/abs/2110.02037>`_. Arguments from
             :obj:`num_steps` to :obj:`loss_weighting` are about noise.
             (default: :obj:`"noise"`)
         msi_weight (float, optional): The weight :math:`\lambda_{\text{msi}}`

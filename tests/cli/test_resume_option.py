@@ -15,7 +15,7 @@ from diffmm_pyg.runs import load
 from diffmm_pyg.training import Checkpoints
 
 TRAIN = ['--epochs', 3, '--batch-size', 40, '--lr', '0.05', '--no-normalize-'
-         'msi', '--diffusion-num-steps', 4, '--seed', 3]
+         'msi', '--diffusion-dropout', '0.4', '--seed', 3]
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_finished(cli, stopped, cwd):
 @pytest.mark.parametrize('args, message', [
     (['--lr', '0.1'], "'lr' of 0.05; go on with the same (got 0.1)"),
     (['--hidden-channels', '8'], "'hidden_channels' of 4"),
-    (['--diffusion-num-steps', '5'], "'num_steps' of 4"),
+    (['--diffusion-dropout', '0.5'], "'dropout' of 0.4"),
     (['--preset', 'reference'], "'--preset' of 'strict'"),
     (['--out', 'other'], "goes on in its folder 'run'"),
     (['--data', 'fake'], 'data has 1000 users, but the model was made for 20'),
