@@ -67,7 +67,7 @@ def test_watches_everything():
 def test_no_users_times_items_matrix(data, kwargs):
     model = DiffMM(NUM_USERS, NUM_ITEMS, {m: 3 for m in MODALITIES[:2]},
                    GraphDiffusion(NUM_ITEMS, MODALITIES[:2],
-                                  hidden_channels=4, num_steps=2, **kwargs),
+                                  hidden_channels=4, **kwargs),
                    hidden_channels=4, k=2, candidates='unseen',
                    ssl_weight=0.01 if kwargs == {} else 0.)
     data = data.clone()
