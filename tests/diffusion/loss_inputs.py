@@ -1,6 +1,6 @@
-r"""Random arguments of :meth:`GraphDiffusion.loss`."""
+r"""Random arguments of :meth:`GraphDiffusion.loss`, and a check of losses."""
 import torch
-from oracle import generator
+from oracle import assert_close, assert_grads_close, generator
 
 
 def make_inputs(diffusion, num_rows, seed, with_masks):
@@ -20,3 +20,12 @@ def make_inputs(diffusion, num_rows, seed, with_masks):
         'noise': torch.randn(size, generator=g),
         'mask': torch.rand(size, generator=g) < 0.7,
     }
+
+
+def assert_losses(out, elbo, msi, diffusion):
+    r"""Compares losses, parts and gradients with those of an oracle."""
+    assert_close(out['elbo'], elbo)
+    assert_close(out['msi'], msi)
+    assert_close(out['loss'], elbo + msi)
+    assert not out['elbo'].requires_grad and not out['msi'].requires_grad
+    assert_grads_close(out['loss'], elbo + msi, diffusion.named_parameters())
