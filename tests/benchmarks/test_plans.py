@@ -42,6 +42,14 @@ def test_plans_hold_all_models(name):
         assert mine == list(range(1 if entry.label in closed else seeds))
 
 
+def test_known_numbers_are_those_of_known_models():
+    cells = read_plan(FOLDER / 'known.json').cells
+    found = {cell.label: cell.config['model'] for cell in cells}
+    assert [len(cells), len(found)] == [6, 2]
+    assert found['EASE, regularization 50']['reg'] == 50.
+    assert found['LightGCN, 2 layers']['num_layers'] == 2
+
+
 @pytest.mark.parametrize('name', model_names())
 def test_every_description_builds_a_model(name):
     data = FakeMultiModalRec(30, 20, num_blocks=2)[0]
