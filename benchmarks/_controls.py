@@ -1,5 +1,5 @@
 r"""What DiffMM is compared with to tell what its diffusion contributes: the
-same model without generated edges, with random edges and scores, or without
+same model without generated edges, with other ones in their place, or without
 embeddings in the ranking.
 """
 from typing import Any, Dict, List, Optional, Tuple, Type
@@ -11,12 +11,16 @@ from diffmm_pyg.data import observed_rows
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.models import DiffMM, Phase
 from diffmm_pyg.nn.models.diffmm_ranking import other_embeddings
+from diffmm_pyg.nn.models.ease import ease_weights
+from diffmm_pyg.nn.models.item_gram import interaction_gram
 from diffmm_pyg.nn.models.score_fusion import Embeddings, concat_embeddings
 from diffmm_pyg.typing import EdgesDict
-from diffmm_pyg.utils import SparseRows, keyed_generator
+from diffmm_pyg.utils import SparseRows, inner_product_topk, keyed_generator
+from diffmm_pyg.utils.row_embedding import RowEmbedding
 from torch_geometric.data import HeteroData
 
 NUM_ROUNDS = 40  # Every edge may swap its item in half of them.
+EASE_REG = 50.
 
 
 class NoEdges(GraphDiffusion):
@@ -28,12 +32,21 @@ class NoEdges(GraphDiffusion):
         return {m: (empty, weight) for m in self.modalities}
 
 
-class RandomEdges(GraphDiffusion):
-    r"""Generates as many edges as its denoisers do, with the same weights,
-    the same number for every row and for every item, and the same candidates,
-    but between random rows and items. The scores of a row are those of
-    another, drawn once.
+class EASEEdges(GraphDiffusion):
+    r"""Generates, for all modalities alike, edges of weight 1 to the items
+    that :class:`~diffmm_pyg.nn.models.EASE` ranks first among the unseen.
     """
+    def generate(self, rows: SparseRows, k: int = 1, *args: Any,
+                 **kwargs: Any) -> EdgesDict:
+        gram = interaction_gram(rows)
+        weight = ease_weights(gram, EASE_REG).to(gram.dtype)
+        col = inner_product_topk(RowEmbedding.from_rows(rows), weight.t(), k,
+                                 exclude=rows)[1]
+        return dict.fromkeys(self.modalities, edges_to(col))
+
+
+class RandomDiffusion(GraphDiffusion):
+    r"""A diffusion that has a key for draws beside its parameters."""
     key = 0
 
     def reset_parameters(self):
@@ -41,6 +54,34 @@ class RandomEdges(GraphDiffusion):
         super().reset_parameters()
         self.key = int(torch.randint(2**31, ()))
 
+
+class UniformEdges(RandomDiffusion):
+    r"""Generates edges of weight 1 to random items, drawn once."""
+    def generate(self, rows: SparseRows, k: int = 1, *args: Any,
+                 **kwargs: Any) -> EdgesDict:
+        generator = keyed_generator(self.key, 0, device=rows.col.device)
+        size, device = (rows.num_rows, rows.num_cols), rows.col.device
+        return {m: edges_to(torch.rand(size, generator=generator,
+                                       device=device).topk(k).indices)
+                for m in self.modalities}
+
+
+def edges_to(col: Tensor) -> Tuple[Tensor, Tensor]:
+    r"""Returns the edges of weight 1 from every row to its items
+    :obj:`[N, k]`.
+    """
+    row = torch.arange(col.size(0), device=col.device)
+    edge_index = torch.stack([row.repeat_interleave(col.size(1)),
+                              col.reshape(-1)])
+    return edge_index, torch.ones(col.numel(), device=col.device)
+
+
+class RewiredEdges(RandomDiffusion):
+    r"""Generates as many edges as its denoisers do, the same number for every
+    row and for every item, and the same candidates, but between random rows
+    and items. The edges of a row have the weights that they would have had.
+    The scores of a row are those of another, drawn once.
+    """
     def generate(self, rows: SparseRows, k: int = 1, candidates: str = 'all',
                  *args: Any, **kwargs: Any) -> EdgesDict:
         edges = super().generate(rows, k, candidates, *args, **kwargs)
@@ -100,8 +141,11 @@ def rewire(edge_index: Tensor, rows: SparseRows, candidates: str,
 
 
 class ControlledDiffMM(DiffMM):
-    r"""DiffMM with another source of edges and scores."""
+    r"""DiffMM with another source of edges and scores. Denoisers that have a
+    part in neither are not trained.
+    """
     diffusion_class: Type[GraphDiffusion]
+    denoisers_make_edges = False
 
     @classmethod
     def from_sizes(cls, num_users: int, num_items: int,
@@ -110,21 +154,31 @@ class ControlledDiffMM(DiffMM):
                                         **kwargs.pop('diffusion', {}))
         return cls(num_users, num_items, in_channels, diffusion, **kwargs)
 
-
-class WithoutEdges(ControlledDiffMM):
-    r"""DiffMM whose generated graphs have no edges but self-loops. Denoisers
-    that have no part in the ranking either are not trained.
-    """
-    diffusion_class = NoEdges
-
     def phases(self, data: HeteroData) -> List[Phase]:
         phases = super().phases(data)
-        return phases if self.denoiser_weight > 0 else phases[1:]
+        has_part = self.denoisers_make_edges or self.denoiser_weight > 0
+        return phases if has_part else phases[1:]
+
+
+class WithoutEdges(ControlledDiffMM):
+    r"""DiffMM whose generated graphs have no edges but self-loops."""
+    diffusion_class = NoEdges
+
+
+class WithEASEEdges(ControlledDiffMM):
+    r"""DiffMM whose edges are those of :class:`EASEEdges`."""
+    diffusion_class = EASEEdges
+
+
+class WithUniformEdges(ControlledDiffMM):
+    r"""DiffMM whose edges are those of :class:`UniformEdges`."""
+    diffusion_class = UniformEdges
 
 
 class WithRandomEdges(ControlledDiffMM):
-    r"""DiffMM whose edges and scores are those of :class:`RandomEdges`."""
-    diffusion_class = RandomEdges
+    r"""DiffMM whose edges and scores are those of :class:`RewiredEdges`."""
+    diffusion_class = RewiredEdges
+    denoisers_make_edges = True
 
 
 class WithoutEmbeddings(DiffMM):
@@ -133,5 +187,6 @@ class WithoutEmbeddings(DiffMM):
         return concat_embeddings(other_embeddings(self, observed_rows(data)))
 
 
-CONTROLS = {cls.__name__: cls
-            for cls in [WithoutEdges, WithRandomEdges, WithoutEmbeddings]}
+CONTROLS = {cls.__name__: cls for cls in [
+    WithoutEdges, WithEASEEdges, WithUniformEdges, WithRandomEdges,
+    WithoutEmbeddings]}

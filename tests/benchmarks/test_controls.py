@@ -11,10 +11,12 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
 from _controls import (  # noqa: E402
-    RandomEdges,
+    RewiredEdges,
+    WithEASEEdges,
     WithoutEdges,
     WithoutEmbeddings,
     WithRandomEdges,
+    WithUniformEdges,
     rewire,
 )
 from _graphs import describe_graphs  # noqa: E402
@@ -22,6 +24,7 @@ from oracle import assert_close, generator, random_rows  # noqa: E402
 from small import small_data, small_fit  # noqa: E402
 
 from diffmm_pyg.data import modality_features  # noqa: E402
+from diffmm_pyg.nn.models import EASE  # noqa: E402
 from diffmm_pyg.nn.models.drift import drift_embeddings  # noqa: E402
 from diffmm_pyg.nn.stacked_adj import denoised_adjs  # noqa: E402
 from diffmm_pyg.utils import SparseRows  # noqa: E402
@@ -91,9 +94,9 @@ def rows(data):
 
 def test_random_edges_are_those_of_the_denoisers_rewired(data, rows):
     diffusion = make(WithRandomEdges, data).diffusion
-    assert isinstance(diffusion, RandomEdges)
+    assert isinstance(diffusion, RewiredEdges)
     edges = diffusion.generate(rows, 3, 'unseen')
-    expected = super(RandomEdges, diffusion).generate(rows, 3, 'unseen')
+    expected = super(RewiredEdges, diffusion).generate(rows, 3, 'unseen')
     again = diffusion.generate(rows, 3, 'unseen')
     other = make(WithRandomEdges, data, seed=1).diffusion
     other.load_state_dict(diffusion.state_dict())
@@ -112,7 +115,7 @@ def test_random_edges_are_those_of_the_denoisers_rewired(data, rows):
 def test_random_scores_are_those_of_other_rows(data, rows):
     diffusion = make(WithRandomEdges, data).diffusion
     scores = diffusion.score_embeddings(rows)
-    expected = super(RandomEdges, diffusion).score_embeddings(rows)
+    expected = super(RewiredEdges, diffusion).score_embeddings(rows)
     perms = []
     for m, (row_emb, item_emb) in scores.items():
         assert item_emb.equal(expected[m][1])
@@ -137,6 +140,44 @@ def test_without_edges(data, weight, names):
     adj_dict = denoised_adjs(model.data, model.modalities, U, I, dropout=0.)
     for m, conv in model.denoised_convs.items():
         assert_close(conv(x, adj_dict[m]), x)  # Self-loops, and nothing else
+
+
+def test_edges_of_ease(data, rows):
+    diffusion = make(WithEASEEdges, data).diffusion
+    edges = diffusion.generate(rows, 3, 'all')
+    user, item = EASE(U, I, 50.).embed(data[0])
+    score = (user @ item.t()).masked_fill(rows.to_dense() > 0, -torch.inf)
+    for edge_index, weight in edges.values():
+        assert (weight == 1).all() and weight.numel() == 3 * U
+        assert edge_index[0].equal(torch.arange(U).repeat_interleave(3))
+        found = score[tuple(edge_index)].view(U, 3)
+        assert_close(found, score.topk(3, dim=1).values)
+
+
+def test_uniform_edges_favor_nothing(data, rows):
+    image, audio = make(WithUniformEdges, data).diffusion.generate(
+        rows, 20).values()
+    again = make(WithUniformEdges, data).diffusion.generate(rows, 20)
+    other = make(WithUniformEdges, data, seed=1).diffusion.generate(rows, 20)
+    assert again['image'][0].equal(image[0])
+    assert not image[0].equal(audio[0])
+    assert not other['image'][0].equal(image[0])
+    for edge_index, weight in [image, audio]:
+        assert (graph(edge_index, (U, I)).sum(dim=1) == 20).all()
+        assert (weight == 1).all()
+        # Of U draws without replacement, with a variance of U / 4 each:
+        count = edge_index[1].bincount(minlength=I)
+        assert (count - U / 2).square().mean() == pytest.approx(U / 4, rel=.7)
+
+
+@pytest.mark.parametrize('cls, names', [
+    (WithEASEEdges, ['ranking']), (WithUniformEdges, ['ranking']),
+    (WithRandomEdges, ['diffusion', 'ranking'])])
+def test_denoisers_without_a_part_are_not_trained(data, cls, names):
+    model = make(cls, data)
+    assert [x.name for x in model.phases(data[0])] == names
+    run = small_fit(data, model, epochs=1)
+    assert run.graphs['denoised_image.edge_index'].size(1) == 3 * U
 
 
 @pytest.mark.parametrize('drift_weight', [0., 0.5])
