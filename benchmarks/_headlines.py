@@ -1,35 +1,31 @@
 r"""The outcome of a plan in sentences."""
 from typing import Dict, List
 
-from _figures import stands_out
 from _report_tables import number, p_value
 from _significance import LEVEL, verdict
 from _summary import METRICS, Comparison, K, Result, Summary
 
 
 def headlines(summary: Summary) -> List[str]:
-    r"""Returns which model is best on validation, and how ours compare with
-    the first of those that the plan compares with.
+    r"""Returns which model is best on validation, and how models compare with
+    those that the plan compares with: ours with a baseline, all with ours.
     """
     best = summary.results[0]
-    if len(summary.comparisons) == 0:
-        return [f'Best on validation: {best.label}, with {_accuracy(best)}.']
-    comparison = summary.comparisons[0]
-    base = comparison.base
-    if base.is_ours:
-        out = [f'All are compared with {base.label}, which has '
-               f'{_accuracy(base)}.']
-    elif best is base:
-        out = [f'Best on validation: the baseline {base.label}, with '
-               f'{_accuracy(base)}.']
-    else:
-        out = [f'Best on validation: {best.label}, with {_accuracy(best)}.',
-               f'The best baseline there: {base.label}, with '
-               f'{_accuracy(base)}.']
-    ours = [x for x in summary.results if x.is_ours and x is not base]
-    if all(stands_out(summary, x) for x in ours):
-        return out + [_compare(comparison, x.label) for x in ours]
-    return out + _group(comparison, ours)
+    out = [f'Best on validation: {best.label}, with {_accuracy(best)}.']
+    for comparison in summary.comparisons:
+        base = comparison.base
+        others = [x for x in summary.results if x is not base]
+        if base.is_ours:
+            if base is not best:
+                out.append(f'{base.label} has {_accuracy(base)}.')
+            out += _group(comparison, others)
+        else:
+            if base is not best:
+                out.append(f'The best baseline there: {base.label}, with '
+                           f'{_accuracy(base)}.')
+            out += [_compare(comparison, x.label) for x in others
+                    if x.is_ours]
+    return out
 
 
 def _accuracy(result: Result) -> str:
@@ -49,14 +45,18 @@ def _compare(comparison: Comparison, label: str) -> str:
 
 
 def _group(comparison: Comparison, results: List[Result]) -> List[str]:
+    r"""Those of which the same can be said in both metrics, together."""
     groups: Dict[str, List[str]] = {}
     for result in results:
-        mean, _, _, p = comparison.values['recall'][result.label]
-        percent = _percent(comparison, 'recall', result.label)
-        groups.setdefault(verdict(mean, p), []).append(
-            f'{result.label} ({percent})')
-    return [f"{METRICS['recall']}@{K}, {text}: {', '.join(labels)}."
-            for text, labels in sorted(groups.items())]
+        values = {title: comparison.values[name][result.label]
+                  for name, title in METRICS.items()}
+        text = ' and '.join(f'{title}@{K} {verdict(mean, p)}'
+                            for title, (mean, _, _, p) in values.items())
+        percents = ', '.join(_percent(comparison, name, result.label)
+                             for name in METRICS)
+        groups.setdefault(text, []).append(f'{result.label} ({percents})')
+    return [f"Compared with {comparison.base.label}, {text}: "
+            f"{', '.join(labels)}." for text, labels in sorted(groups.items())]
 
 
 def _percent(comparison: Comparison, name: str, label: str) -> str:

@@ -17,7 +17,7 @@ import diffmm_pyg
 from diffmm_pyg.errors import ConfigError
 
 FOLDER = Path(__file__).parent / 'plans'
-KEYS = ['title', 'datasets', 'seeds', 'set', 'max_epochs', 'models',
+KEYS = ['title', 'datasets', 'seeds', 'set', 'max_epochs', 'models', 'notes',
         'compare_with']
 BEST_BASELINE = 'best baseline'
 
@@ -68,11 +68,13 @@ class Plan(NamedTuple):
         compare_with ([str]): The labels of the models that others are
             compared with, where :obj:`"best baseline"` is the one that
             validation tells.
+        notes ([str]): What a reader of the report should know first.
     """
     title: str
     entries: List[Entry]
     cells: List[Cell]
     compare_with: List[str]
+    notes: List[str]
 
 
 def read_plan(path: Path, seeds: Optional[int] = None) -> Plan:
@@ -125,7 +127,8 @@ def _to_plan(content: Dict[str, Any], seeds: Optional[int]) -> Plan:
                     continue
                 cells.append(Cell(entry.label, dataset, seed, _shorten(
                     config, content.get('max_epochs'))))
-    return Plan(content['title'], entries, cells, compare_with)
+    return Plan(content['title'], entries, cells, compare_with,
+                content.get('notes', []))
 
 
 def _to_entry(item: Any, common: Dict[str, Any]) -> Entry:

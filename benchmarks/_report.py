@@ -50,6 +50,8 @@ def write_report(plan: Plan, keys: List[str], facts: Dict[Any, Any],
     summaries = [summarize(plan, keys, dataset, size, store)
                  for dataset, size in sizes.items()]
     blocks: List[Block] = [Heading(1, plan.title)]
+    if len(plan.notes) > 0:
+        blocks.append(Bullets(plan.notes))
     for summary in summaries:
         blocks += report_dataset(plan, summary)
     blocks += report_origin(summaries, command)
@@ -124,8 +126,9 @@ def _report_results(summary: Summary) -> List[Block]:
             Heading(3, 'Chosen on validation, chosen on test, published'),
             Text('Choosing the epoch on the test split overestimates; it is '
                  'common in what is published, stands here for comparison '
-                 'only, and decides nothing. Published numbers may use more '
-                 'modalities and other splits.'), selection,
+                 'only, and decides nothing. Published numbers are those of '
+                 'Table 1 of DiffMM (arXiv 2406.11781), with all modalities '
+                 'of a dataset.'), selection,
         ]
     out += [
         Heading(3, 'How many recommendations'),
@@ -175,11 +178,13 @@ def report_origin(summaries: List[Summary], command: str) -> List[Block]:
     versions = {', '.join(f'{k} {v}' for k, v in row['versions'].items())
                 for row in rows}
     revisions = {row['git'] or 'no checkout' for row in rows}
+    commands = {row['command'] for row in rows}
     seconds = sum(row['seconds'] for row in rows)
     out: List[Block] = [
         Heading(2, 'Where this comes from'),
         Bullets([
-            f'Command: {command}',
+            f'Command of this report: {command}',
+            *[f'Command of trainings: {x}' for x in sorted(commands)],
             f"{count(len(rows), 'training')}, which took {clock(seconds)} "
             f"one after the other",
             *[f'Machine: {x}' for x in sorted(machines)],

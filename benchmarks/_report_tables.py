@@ -62,8 +62,9 @@ def tuning_table(plan: Plan, dataset: str) -> Optional[Table]:
         tuned = description.get('tuned', {}).get(dataset)
         if tuned is not None:
             values = ', '.join(f'{k} = {v}' for k, v in tuned['set'].items())
-            found[description['title']] = [str(tuned['trials']),
-                                           number(tuned['value']), values]
+            found[description['title']] = [
+                str(tuned['trials']), number(tuned['value']),
+                values or 'as described']
     if len(found) == 0:
         return None
     return Table(['Model', 'Trials', f'Recall@{K} val', 'Values'],
@@ -129,7 +130,7 @@ def cutoff_table(summary: Summary) -> Table:
 
 def cost_table(summary: Summary) -> Table:
     r"""Time, memory and size."""
-    header = ['Model', 'training', 'seconds per epoch',
+    header = ['Model', 'training', 'precision', 'seconds per epoch',
               'kept epoch / epochs, by seed', 'peak memory (MiB)',
               'parameters']
     rows = []
@@ -139,6 +140,7 @@ def cost_table(summary: Summary) -> Table:
         rows.append([
             result.label,
             clock(seconds) if seconds >= 10 else f'{seconds:.2f} s',
+            result.rows[0]['config']['training']['precision'],
             f'{seconds / epochs:.2f}',
             ', '.join(f'{kept}/{number}' for kept, number in result.epochs),
             f"{result.field('peak_bytes') / 2**20:.0f}",

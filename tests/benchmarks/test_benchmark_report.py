@@ -86,7 +86,9 @@ def test_graphs_by_hand():
 def test_tuning_table_names_models_once():
     plan = read_plan(FOLDER / 'ablations.json')
     table = tuning_table(plan, 'tiktok')
-    assert [row[0] for row in table.rows] == ['DiffMM strict', 'Late fusion']
+    assert [row[0] for row in table.rows] == [
+        'DiffMM strict', 'Late fusion', 'Late fusion with drift',
+        'Mult-DAE with drift']
     tuned = load_description('late_fusion')['tuned']['tiktok']
     _, trials, value, values = table.rows[1]
     assert (int(trials), float(value)) == (tuned['trials'], tuned['value'])

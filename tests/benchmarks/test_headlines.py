@@ -23,15 +23,16 @@ def make_summary(results, base, **differences):
     r"""The difference to :obj:`base` in recall, and its p-value, by label."""
     values = {label: (mean, 0., 0., p)
               for label, (mean, p) in differences.items()}
-    comparisons = [Comparison(base, {'recall': values, 'ndcg': values})]
+    comparisons = [Comparison(base, {'recall': values,
+                                     'ndcg': dict(values)})]
     return Summary('fake', {}, results, comparisons, {}, [])
 
 
 def test_the_best_baseline_is_named_once():
     best, ours = make_result('EASE'), make_result('Ours', 'ours', 0.09)
     assert headlines(make_summary([best, ours], best, Ours=(-.01, .2))) == [
-        'Best on validation: the baseline EASE, with Recall@20 0.1000 and '
-        'NDCG@20 0.0500 on test.',
+        'Best on validation: EASE, with Recall@20 0.1000 and NDCG@20 0.0500 '
+        'on test.',
         'Ours, compared with EASE: Recall@20 -10.0%, which may be chance '
         '(p = 0.200); NDCG@20 -20.0%, which may be chance (p = 0.200).']
 
@@ -49,14 +50,26 @@ def test_ours_is_best():
 
 def test_ablations_are_grouped():
     results = [make_result(x, 'ours') for x in 'ABCDEF']
-    summary = make_summary(results, results[1], A=(.02, .01), C=(-.01, .01),
-                           D=(-.01, .05), E=(.01, .3), F=(-.02, .04))
+    results.append(make_result('EASE'))
+    summary = make_summary(
+        results, results[1], A=(.02, .01), C=(-.01, .01), D=(-.01, .05),
+        E=(.01, .3), F=(-.02, .04), EASE=(-.03, .01))
+    for label, ndcg in [('F', (-.001, .2)), ('A', (.02, .01))]:
+        summary.comparisons[0].values['ndcg'][label] = (
+            ndcg[0], 0., 0., ndcg[1])
     assert headlines(summary) == [
-        'All are compared with B, which has Recall@20 0.1000 and NDCG@20 '
-        '0.0500 on test.',
-        'Recall@20, better: A (+20.0%).',
-        'Recall@20, not told apart: D (-10.0%), E (+10.0%).',
-        'Recall@20, worse: C (-10.0%), F (-20.0%).']
+        'Best on validation: A, with Recall@20 0.1000 and NDCG@20 0.0500 on '
+        'test.',
+        'B has Recall@20 0.1000 and NDCG@20 0.0500 on test.',
+        'Compared with B, Recall@20 better and NDCG@20 better: A (+20.0%, '
+        '+40.0%).',
+        'Compared with B, Recall@20 not told apart and NDCG@20 not told '
+        'apart: D (-10.0%, -20.0%), E (+10.0%, +20.0%).',
+        'Compared with B, Recall@20 worse and NDCG@20 not told apart: F '
+        '(-20.0%, -2.0%).',
+        'Compared with B, Recall@20 worse and NDCG@20 worse: C (-10.0%, '
+        '-20.0%), EASE (-30.0%, -60.0%).']
+    del results[-1]
     assert accuracy_table_of(results).strong == ()  # All are ours.
 
 
@@ -87,12 +100,13 @@ def test_no_two_models_look_alike():
 def test_kept_epochs_count_from_one(first):
     history = [{'epoch': first + i} for i in range(5)]
     result = make_result('A', history=history, best_epoch=first + 2,
-                         training_seconds=10., peak_bytes=2**21, parameters=3)
+                         training_seconds=10., peak_bytes=2**21, parameters=3,
+                         config={'training': {'precision': 'bf16'}})
     assert result.epochs == [(3, 5)]
     result.rows.append({**result.rows[0], 'best_epoch': first,
                         'history': history[:2]})
     table = cost_table(Summary('fake', {}, [result], [], {}, []))
-    assert table.rows[0][3] == '3/5, 1/2'
+    assert table.rows[0][2:] == ['bf16', '2.86', '3/5, 1/2', '2', '3']
 
 
 def test_counts():

@@ -24,7 +24,7 @@ def plan(tmp_path):
     path = tmp_path / 'plan.json'
     path.write_text(json.dumps({
         'title': 'Three & more', 'datasets': ['fake'], 'seeds': 2,
-        'compare_with': ['B', 'C'], 'models': [
+        'compare_with': ['B', 'C'], 'notes': ['Know this.'], 'models': [
             {'base': 'strict', 'label': label, 'set': {**SMALL, 'model.k': k}}
             for k, label in enumerate(LABELS, start=1)
         ]}))
@@ -131,7 +131,9 @@ def test_report_holds_every_model(plan, stub):
              if line.startswith('| ') and ' | 2 | ' in line]
     assert order == sorted(LABELS, key=lambda label: -val[label])
     assert markdown.count('*Picture, see [report.html](report.html): ') == 8
-    assert 'All are compared with B, which has' in markdown
+    assert '\n- Know this.\n' in markdown
+    assert '\n- Compared with C, Recall@20 ' in markdown
+    assert markdown.count('\n- Command of trainings: ') == 1
     assert '### Differences to C' in markdown
 
 
