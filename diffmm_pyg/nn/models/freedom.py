@@ -38,10 +38,10 @@ class FREEDOM(ModalityRecommender):
         \mathbf{\hat{A}}^l \mathbf{E}, \quad \mathbf{x}_i = \mathbf{y}_i +
         \left( \mathbf{S}^{L'} \mathbf{E}_I \right)_i
 
-        \mathcal{L} &= \frac{1}{B} \sum_{(u,i,j)} - \ln \sigma(
+        \mathcal{L} &= - \frac{1}{B} \sum_{(u,i,j)} \Big( \ln \sigma(
         \mathbf{x}_u^{\top} \mathbf{x}_i - \mathbf{x}_u^{\top} \mathbf{x}_j)
-        - \mu \sum_m \ln \sigma(\mathbf{x}_u^{\top} \mathbf{p}^m_i -
-        \mathbf{x}_u^{\top} \mathbf{p}^m_j).
+        + \mu \sum_m \ln \sigma(\mathbf{x}_u^{\top} \mathbf{p}^m_i -
+        \mathbf{x}_u^{\top} \mathbf{p}^m_j) \Big).
 
     Where an item lacks a modality, its row of :math:`\mathbf{S}` is made of
     the others alone, and its terms of that modality are left out.
