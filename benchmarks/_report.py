@@ -33,6 +33,9 @@ from _summary import Summary, summarize
 
 from diffmm_pyg.utils.atomic import atomic_path
 
+PUBLISHED = ('Published numbers are those of Table 1 of DiffMM (arXiv '
+             '2406.11781), with all modalities of a dataset.')
+
 
 def write_report(plan: Plan, keys: List[str], facts: Dict[Any, Any],
                  store: Store, command: str, name: str) -> None:
@@ -126,9 +129,10 @@ def _report_results(summary: Summary) -> List[Block]:
             Heading(3, 'Chosen on validation, chosen on test, published'),
             Text('Choosing the epoch on the test split overestimates; it is '
                  'common in what is published, stands here for comparison '
-                 'only, and decides nothing. Published numbers are those of '
-                 'Table 1 of DiffMM (arXiv 2406.11781), with all modalities '
-                 'of a dataset.'), selection,
+                 'only, and decides nothing.' +
+                 (f' {PUBLISHED}' if any('published' in x for x in
+                                         selection.header) else '')),
+            selection,
         ]
     out += [
         Heading(3, 'How many recommendations'),
