@@ -12,17 +12,17 @@ def headlines(summary: Summary) -> List[str]:
     """
     best = summary.results[0]
     out = [f'Best on validation: {best.label}, with {_accuracy(best)}.']
+    baseline = next((x for x in summary.results if not x.is_ours), None)
     for comparison in summary.comparisons:
         base = comparison.base
         others = [x for x in summary.results if x is not base]
+        if base is not best:
+            subject = ('The best baseline there: ' if base is baseline else
+                       'Compared with: ')
+            out.append(f'{subject}{base.label}, with {_accuracy(base)}.')
         if base.is_ours:
-            if base is not best:
-                out.append(f'{base.label} has {_accuracy(base)}.')
             out += _group(comparison, others)
         else:
-            if base is not best:
-                out.append(f'The best baseline there: {base.label}, with '
-                           f'{_accuracy(base)}.')
             out += [_compare(comparison, x.label) for x in others
                     if x.is_ours]
     return out

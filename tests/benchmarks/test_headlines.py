@@ -48,6 +48,16 @@ def test_ours_is_best():
         '+20.0% (p = 0.0004).']
 
 
+def test_a_baseline_that_is_not_the_best_is_not_called_so():
+    results = [make_result('Ours', 'ours', 0.11),
+               make_result('EASE', recall=.1),
+               make_result('Popularity', recall=.05)]
+    assert headlines(make_summary(results, results[2], Ours=(.06, .01),
+                                  EASE=(.05, .01)))[1] == (
+        'Compared with: Popularity, with Recall@20 0.0500 and NDCG@20 0.0250 '
+        'on test.')
+
+
 def test_ablations_are_grouped():
     results = [make_result(x, 'ours') for x in 'ABCDEF']
     results.append(make_result('EASE'))
@@ -60,7 +70,7 @@ def test_ablations_are_grouped():
     assert headlines(summary) == [
         'Best on validation: A, with Recall@20 0.1000 and NDCG@20 0.0500 on '
         'test.',
-        'B has Recall@20 0.1000 and NDCG@20 0.0500 on test.',
+        'Compared with: B, with Recall@20 0.1000 and NDCG@20 0.0500 on test.',
         'Compared with B, Recall@20 better and NDCG@20 better: A (+20.0%, '
         '+40.0%).',
         'Compared with B, Recall@20 not told apart and NDCG@20 not told '
