@@ -4,6 +4,7 @@ import tempfile
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
+from _folds import split_at_random
 from torch import Tensor
 
 from diffmm_pyg.data import data_hash
@@ -27,9 +28,21 @@ FAKE: Dict[str, Any] = {
 # What their users can get hold of, for lack of text features:
 MODALITIES: Dict[str, Optional[List[str]]] = {'tiktok': ['image', 'audio']}
 NAMES = ['fake', *PUBLISHED]
-# What reports call them:
+RANDOM = '-random'  # Follows the name where training edges are split anew.
 TITLES = {'fake': 'Generated data', 'tiktok': 'TikTok', 'baby': 'Amazon Baby',
           'sports': 'Amazon Sports'}
+
+
+def base_of(name: str) -> str:
+    r"""Returns the name of the dataset that another is made from, or its own.
+    """
+    return name.removesuffix(RANDOM)
+
+
+def title_of(name: str) -> str:
+    r"""Returns what reports call a dataset."""
+    base = base_of(name)
+    return TITLES[base] + ('' if name == base else ', split at random')
 
 
 def check_dataset(name: str, folder: Optional[str]) -> None:
@@ -38,9 +51,11 @@ def check_dataset(name: str, folder: Optional[str]) -> None:
     Raises:
         ConfigError: If there is none of that name, or no folder is given.
     """
+    name = base_of(name)
     if name not in NAMES:
         raise ConfigError(f"There is no dataset '{name}'; choose among "
-                          f"{', '.join(NAMES)}")
+                          f"{', '.join(NAMES)}, all with or without "
+                          f"'{RANDOM}'")
     if name in PUBLISHED and folder is None:
         raise ConfigError(f"'{name}' is read from a folder; name the one that "
                           f"holds '{name}' by '--data FOLDER' or in "
@@ -53,12 +68,30 @@ def check_dataset(name: str, folder: Optional[str]) -> None:
 def load_dataset(name: str, folder: Optional[str],
                  modalities: Optional[Sequence[str]]) -> List[HeteroData]:
     r"""Returns the training, validation and test graph."""
+    base = base_of(name)
+    if base != name:
+        return split_at_random(load_dataset(base, folder, modalities))
     if name == 'fake':
         return list(FakeMultiModalRec(modalities=modalities, **FAKE))
     with tempfile.TemporaryDirectory() as root:
         return list(MultiModalRec(root, name, source=folder,
                                   modalities=modalities or
                                   MODALITIES.get(name)))
+
+
+def load_own_fold(name: str, folder: Optional[str],
+                  modalities: Optional[Sequence[str]]) -> List[HeteroData]:
+    r"""Returns the training and validation graph, which is all that a search
+    may see of a dataset.
+    """
+    train, val, _ = load_dataset(name, folder, modalities)
+    return [train, val]
+
+
+def hash_of_fold(data: Sequence[HeteroData]) -> str:
+    r"""Returns a hash of all that a search sees of a dataset."""
+    train, val = data
+    return data_hash(train, {'val': positives(val)})
 
 
 def hash_of(data: Sequence[HeteroData]) -> str:

@@ -1,14 +1,10 @@
-r"""What hyper-parameters are chosen on: the validation split, and others like
-it that are cut from the training edges. The test split is left behind here.
-"""
+r"""Splits that are cut from the training edges of a dataset."""
 import copy
-from typing import List, Optional, Sequence
+from typing import List, Sequence
 
 import torch
-from _datasets import load_dataset
 from torch import Tensor
 
-from diffmm_pyg.data import data_hash
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.training.splits import positives
 from diffmm_pyg.typing import INTERACTS, USER
@@ -18,19 +14,6 @@ from torch_geometric.utils import coalesce
 
 MAX_FOLDS = 5
 STREAM = 20_021  # Tells these draws from those of trainings.
-
-
-def load_own_fold(name: str, folder: Optional[str],
-                  modalities: Optional[Sequence[str]]) -> List[HeteroData]:
-    r"""Returns the training and validation graph of a dataset."""
-    train, val, _ = load_dataset(name, folder, modalities)
-    return [train, val]
-
-
-def hash_of_fold(data: Sequence[HeteroData]) -> str:
-    r"""Returns a hash of all that a search sees of a dataset."""
-    train, val = data
-    return data_hash(train, {'val': positives(val)})
 
 
 def cut_fold(data: Sequence[HeteroData], fold: int) -> List[HeteroData]:
@@ -59,6 +42,19 @@ def cut_fold(data: Sequence[HeteroData], fold: int) -> List[HeteroData]:
     kept = edge_index[:, ~held_out]
     return [_with_edges(train, kept, kept),
             _with_edges(val, kept, edge_index[:, held_out])]
+
+
+def split_at_random(data: Sequence[HeteroData]) -> List[HeteroData]:
+    r"""Returns a training, validation and test graph that are cut from the
+    given training graph. The given validation and test split tell how many
+    users and edges there are in the new ones, as far as there are users with
+    two edges or more, and nothing else.
+    """
+    train, val, test = data
+    train, test = cut_fold([train, test], MAX_FOLDS - 1)
+    train, val = cut_fold([train, val], MAX_FOLDS - 2)
+    return [train, val,
+            _with_edges(test, train[INTERACTS].edge_index, positives(test))]
 
 
 def _draw(edge_index: Tensor, label: Tensor, num_users: int,

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from _datasets import base_of
 from _models import (
     Config,
     Description,
@@ -119,7 +120,8 @@ def _to_plan(content: Dict[str, Any], seeds: Optional[int]) -> Plan:
                               f"labels of the plan (got '{label}')")
     cells = []
     for dataset in content['datasets']:
-        configs = [resolve(e.description, dataset) for e in entries]
+        configs = [resolve(e.description, base_of(dataset))
+                   for e in entries]
         # One seed after the other, so that what there is can be compared:
         for seed in range(content['seeds'] if seeds is None else seeds):
             for entry, config in zip(entries, configs, strict=True):

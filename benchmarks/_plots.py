@@ -2,7 +2,7 @@ r"""The pictures of the report."""
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
-from _datasets import TITLES
+from _datasets import title_of
 from _figures import (
     Look,
     import_pyplot,
@@ -57,7 +57,7 @@ def draw_overview(summary: Summary, look: Dict[str, Look]) -> Drawn:
         ax.tick_params(left=False)
     _name_rows(axs[0], results, look)
     _add_legend(fig, axs[0], summary)
-    fig.suptitle(f'{TITLES[summary.dataset]}: which model recommends best? '
+    fig.suptitle(f'{title_of(summary.dataset)}: which model recommends best? '
                  f'(The best on validation first)', x=0.01, ha='left')
     return to_svg(fig), (
         'Accuracy of every model on the test split: the mean over seeds '

@@ -2,7 +2,7 @@ r"""Writes the report of a plan."""
 from typing import Any, Dict, List
 
 import numpy as np
-from _datasets import TITLES
+from _datasets import title_of
 from _document import (
     Block,
     Bullets,
@@ -69,7 +69,7 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
     r"""Returns what there is to say of a dataset."""
     sizes = summary.sizes
     out: List[Block] = [
-        Heading(2, TITLES[summary.dataset]),
+        Heading(2, title_of(summary.dataset)),
         Text(f"{sizes['users']:,} users, {sizes['items']:,} items, "
              f"{sizes['train']:,} training, {sizes['val']:,} validation and "
              f"{sizes['test']:,} test interactions. All items are ranked for "
@@ -197,7 +197,7 @@ def report_origin(summaries: List[Summary], command: str) -> List[Block]:
         ]),
     ]
     for summary in summaries:
-        out += [Data(f'{TITLES[summary.dataset]}: hyper-parameters of '
+        out += [Data(f'{title_of(summary.dataset)}: hyper-parameters of '
                      f'{result.label}', result.rows[0]['config'])
                 for result in summary.results]
     return out

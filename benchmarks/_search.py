@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
-from _folds import hash_of_fold, load_own_fold
+from _datasets import hash_of_fold, load_own_fold
 from _models import Description, load_description, override, resolve
 from _propose import propose
 from _runner import Job, run_jobs

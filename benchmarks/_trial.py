@@ -7,7 +7,8 @@ from typing import Any, Dict, List
 
 import numpy as np
 from _cell import Job, read_job, train
-from _folds import cut_fold, load_own_fold
+from _datasets import load_own_fold
+from _folds import cut_fold
 from _measure import peak_memory
 from _store import Row, Trials
 

@@ -14,6 +14,7 @@ from small import small_data, small_fit  # noqa: E402
 
 from diffmm_pyg.diffusion import GraphDiffusion  # noqa: E402
 
+NO_DRIFT = {'model.drift_weight': 0.}
 WITHOUT_EDGES = {'class': 'WithoutEdges', 'model.denoiser_weight': 0.}
 NOISE = {'diffusion.corruption': 'noise', 'diffusion.dropout': 0.5}
 MULT_DAE = {**NOISE, 'diffusion.num_steps': 1, 'diffusion.noise_scale': 1e-6,
@@ -28,10 +29,10 @@ CHANGES = {
         'edges only': EDGES_ONLY,
         'scores only': {'class': 'WithoutEdges'},
         'no embeddings in the ranking': {'class': 'WithoutEmbeddings'},
-        'denoisers alone': {'class': 'WithoutEmbeddings',
-                            'model.drift_weight': 0.},
-        'no drift': {'model.drift_weight': 0.},
+        'denoisers alone': {'class': 'WithoutEmbeddings', **NO_DRIFT},
+        'no drift': NO_DRIFT,
         'Mult-DAE as denoiser': MULT_DAE,
+        'Mult-DAE as denoiser, no drift': {**MULT_DAE, **NO_DRIFT},
         'Mult-DAE as tuned as denoiser': {
             **MULT_DAE, 'diffusion.dropout': 0.4011, 'training.lr': 0.003516,
             'training.epochs': 50, 'training.patience': 10},
@@ -57,6 +58,12 @@ CHANGES = {
         'edges of EASE': {'class': 'WithEASEEdges'},
         'no generated edges': {'class': 'WithoutEdges'},
     },
+    'random_split': {
+        'DiffMM strict, no drift': NO_DRIFT,
+        'Mult-DAE as denoiser, no drift': {**MULT_DAE, **NO_DRIFT},
+        'edges only, no drift': {**EDGES_ONLY, **NO_DRIFT},
+        'no diffusion, no drift': {**WITHOUT_EDGES, **NO_DRIFT},
+    },
 }
 
 
@@ -72,13 +79,16 @@ def flat(config, prefix=''):
     return out
 
 
-@pytest.mark.parametrize('name, base', [('ablations', 'strict'),
-                                        ('released', 'reference')])
-def test_variants_differ_in_nothing_but_what_is_set(name, base):
+@pytest.mark.parametrize('name, base, yardstick', [
+    ('ablations', 'strict', 'DiffMM strict'),
+    ('released', 'reference', 'DiffMM reference'),
+    ('random_split', 'strict', 'DiffMM strict, no drift'),
+])
+def test_variants_differ_in_nothing_but_what_is_set(name, base, yardstick):
     plan = plan_of(name)
     whole = flat(resolve(load_description(base), 'tiktok'))
     assert plan.entries[0].description == load_description(base)
-    assert plan.compare_with == [plan.entries[0].label]
+    assert plan.compare_with[0] == yardstick
     changes = {}
     for entry, cell in zip(plan.entries, plan.cells, strict=True):
         if entry.base != base:

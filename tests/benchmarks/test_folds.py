@@ -8,6 +8,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
 import _cell  # noqa: E402
+import _datasets  # noqa: E402
 import _folds  # noqa: E402
 import _trial  # noqa: E402
 from _models import load_description, resolve  # noqa: E402
@@ -60,8 +61,25 @@ def test_folds_need_users_with_two_edges():
         _folds.cut_fold([train, val], 1)
 
 
+def test_a_dataset_split_at_random_knows_nothing_of_its_own_splits():
+    own = _datasets.load_dataset('fake', None, None)
+    data = _datasets.load_dataset('fake-random', None, None)
+    train, val, test = splits = [
+        {tuple(x) for x in positives(graph).t().tolist()} for graph in data]
+    assert train | val | test == {
+        tuple(x) for x in own[0][INTERACTS].edge_index.t().tolist()}
+    degree = torch.bincount(own[0][INTERACTS].edge_index[0])
+    assert len({u for u, _ in test}) == min(
+        positives(own[2])[0].unique().numel(), int((degree > 1).sum()))
+    assert sum(map(len, splits)) == own[0][INTERACTS].edge_index.size(1)
+    assert min(torch.bincount(positives(data[0])[0])) >= 1
+    for graph in data:  # No graph has an edge that is held out.
+        assert torch.equal(graph[INTERACTS].edge_index, positives(data[0]))
+    assert _datasets.hash_of(data) != _datasets.hash_of(own)
+
+
 def test_trials_cannot_see_the_test_split(monkeypatch):
-    whole = _folds.load_dataset('fake', None, None)
+    whole = _datasets.load_dataset('fake', None, None)
     sizes = whole[0][USER].num_nodes, whole[0][ITEM].num_nodes
     secret = positives(whole[2])[0] * sizes[1] + positives(whole[2])[1]
     given = []
@@ -75,7 +93,7 @@ def test_trials_cannot_see_the_test_split(monkeypatch):
     config = resolve(load_description('ease'), 'fake')
     job = {'key': 'k', 'label': 'EASE', 'dataset': 'fake', 'seed': 0,
            'config': config, 'folds': 3, 'threads': 1, 'start': 0.}
-    data = _folds.load_own_fold('fake', None, None)
+    data = _datasets.load_own_fold('fake', None, None)
     row = _trial.measure(job, data)
     assert [len(graphs) for graphs in given] == [2, 2, 2]
     for graph in [graph for graphs in given for graph in graphs]:
@@ -90,7 +108,8 @@ def test_trials_cannot_see_the_test_split(monkeypatch):
         'recall@20'])
 
     # Neither does the name of a search tell anything of it:
-    before = _folds.hash_of_fold(data)
-    monkeypatch.setattr(_folds, 'load_dataset', lambda *_: [*whole[:2], None])
-    assert _folds.hash_of_fold(
-        _folds.load_own_fold('fake', None, None)) == before
+    before = _datasets.hash_of_fold(data)
+    monkeypatch.setattr(_datasets, 'load_dataset',
+                        lambda *_: [*whole[:2], None])
+    assert _datasets.hash_of_fold(
+        _datasets.load_own_fold('fake', None, None)) == before
