@@ -14,6 +14,7 @@ from torch_geometric.utils import coalesce
 
 MAX_FOLDS = 5
 STREAM = 20_021  # Tells these draws from those of trainings.
+RANDOM_SPLIT = {'test': 1001, 'val': 1002}  # Folds that no search has.
 
 
 def cut_fold(data: Sequence[HeteroData], fold: int) -> List[HeteroData]:
@@ -37,8 +38,9 @@ def cut_fold(data: Sequence[HeteroData], fold: int) -> List[HeteroData]:
                                      positives(train)], dim=1))
     held_out = _draw(edge_index, positives(val), train[USER].num_nodes, fold)
     if not held_out.any():
-        raise DataError("A fold takes users with two training edges or more, "
-                        "and there is none; search with '--folds 1'")
+        raise DataError("Only users with two training edges or more can have "
+                        "edges held out, and there is none; take the splits "
+                        "that the dataset has")
     kept = edge_index[:, ~held_out]
     return [_with_edges(train, kept, kept),
             _with_edges(val, kept, edge_index[:, held_out])]
@@ -51,8 +53,8 @@ def split_at_random(data: Sequence[HeteroData]) -> List[HeteroData]:
     two edges or more, and nothing else.
     """
     train, val, test = data
-    train, test = cut_fold([train, test], MAX_FOLDS - 1)
-    train, val = cut_fold([train, val], MAX_FOLDS - 2)
+    train, test = cut_fold([train, test], RANDOM_SPLIT['test'])
+    train, val = cut_fold([train, val], RANDOM_SPLIT['val'])
     return [train, val,
             _with_edges(test, train[INTERACTS].edge_index, positives(test))]
 

@@ -2,7 +2,7 @@ r"""Writes the report of a plan."""
 from typing import Any, Dict, List
 
 import numpy as np
-from _datasets import title_of
+from _datasets import base_of, title_of
 from _document import (
     Block,
     Bullets,
@@ -85,7 +85,7 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
     if len(summary.results) == 0:
         return out
     out += _report_results(summary)
-    tuned = tuning_table(plan, summary.dataset)
+    tuned = tuning_table(plan, base_of(summary.dataset))
     if tuned is not None:
         out += [
             Heading(3, 'Tuning'),

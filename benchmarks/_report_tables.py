@@ -55,16 +55,17 @@ def accuracy_table(summary: Summary) -> Table:
 
 
 def tuning_table(plan: Plan, dataset: str) -> Optional[Table]:
-    r"""The budgets of the searches, and what they found."""
+    r"""The budgets of the searches, and what they found, less what the plan
+    replaces.
+    """
     found = {}
     for entry in plan.entries:
-        description = load_description(entry.base)
-        tuned = description.get('tuned', {}).get(dataset)
+        title = load_description(entry.base)['title']
+        tuned = entry.description.get('tuned', {}).get(dataset)
         if tuned is not None:
             values = ', '.join(f'{k} = {v}' for k, v in tuned['set'].items())
-            found[description['title']] = [
-                str(tuned['trials']), number(tuned['value']),
-                values or 'as described']
+            found[title] = [str(tuned['trials']), number(tuned['value']),
+                            values or 'as described']
     if len(found) == 0:
         return None
     return Table(['Model', 'Trials', f'Recall@{K} val', 'Values'],

@@ -57,7 +57,7 @@ def test_folds_need_users_with_two_edges():
     edge_index = torch.arange(20).repeat(2, 1)
     train[INTERACTS].edge_index = edge_index
     train[INTERACTS].edge_label_index = edge_index
-    with pytest.raises(DataError, match="search with '--folds 1'"):
+    with pytest.raises(DataError, match="take the splits that"):
         _folds.cut_fold([train, val], 1)
 
 
@@ -73,6 +73,9 @@ def test_a_dataset_split_at_random_knows_nothing_of_its_own_splits():
         positives(own[2])[0].unique().numel(), int((degree > 1).sum()))
     assert sum(map(len, splits)) == own[0][INTERACTS].edge_index.size(1)
     assert min(torch.bincount(positives(data[0])[0])) >= 1
+    for fold in range(_folds.MAX_FOLDS):  # No search has such a test split.
+        held_out = _folds.cut_fold(own[:2], fold)[1]
+        assert not {tuple(x) for x in positives(held_out).t().tolist()} <= test
     for graph in data:  # No graph has an edge that is held out.
         assert torch.equal(graph[INTERACTS].edge_index, positives(data[0]))
     assert _datasets.hash_of(data) != _datasets.hash_of(own)

@@ -8,6 +8,8 @@ from diffmm_pyg.utils.checks import check_range
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
 
+SHRINKAGE = 30.  # What DiffMM ranks with, too.
+
 
 class Drift(RowRecommender):
     r"""Ranks items, for every user alike, by whether they are found in long
@@ -33,7 +35,8 @@ class Drift(RowRecommender):
         shrinkage (float, optional): The number :math:`\lambda` of users by
             which means are shrunk. (default: :obj:`30.`)
     """
-    def __init__(self, num_users: int, num_items: int, shrinkage: float = 30.):
+    def __init__(self, num_users: int, num_items: int,
+                 shrinkage: float = SHRINKAGE):
         super().__init__(num_users, num_items)
         check_range('shrinkage', shrinkage, 0, open_low=True)
         self.shrinkage = shrinkage
@@ -43,7 +46,7 @@ class Drift(RowRecommender):
 
 
 def drift_embeddings(rows: SparseRows,
-                     shrinkage: float = 30.) -> Tuple[Tensor, Tensor]:
+                     shrinkage: float = SHRINKAGE) -> Tuple[Tensor, Tensor]:
     r"""Returns embeddings :math:`(|\mathcal{U}|, 1)` and
     :math:`(|\mathcal{I}|, 1)` whose inner products are the scores of
     :class:`Drift`.

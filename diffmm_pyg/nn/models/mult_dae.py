@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from diffmm_pyg.nn.models.pairwise import squared_norm
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.nn.models.row_recommender import (
     RowRecommender,
@@ -32,7 +33,8 @@ class MultDAE(RowRecommender):
         \frac{\mathbf{r}_u}{\| \mathbf{r}_u \|} \right) + \mathbf{b}_1
         \right), \quad
         \mathcal{L} = - \frac{1}{N} \sum_{u} \sum_{i} r_{ui} \log
-        \mathrm{softmax} (\mathbf{W}_2 h_u + \mathbf{b}_2)_i,
+        \mathrm{softmax} (\mathbf{W}_2 h_u + \mathbf{b}_2)_i + \lambda \left(
+        \| \mathbf{W}_1 \|^2 + \| \mathbf{W}_2 \|^2 \right),
 
     with dropout in training only. Neither rows nor predictions are ever made
     densely.
@@ -44,20 +46,25 @@ class MultDAE(RowRecommender):
             (default: :obj:`200`)
         dropout (float, optional): The dropout probability.
             (default: :obj:`0.5`)
+        reg_weight (float, optional): The weight :math:`\lambda`.
+            (default: :obj:`0.`)
 
     Raises:
         ValueError: If an argument is out of range.
     """
     def __init__(self, num_users: int, num_items: int,
-                 hidden_channels: int = 200, dropout: float = 0.5):
+                 hidden_channels: int = 200, dropout: float = 0.5,
+                 reg_weight: float = 0.):
         super().__init__(num_users, num_items)
         check_range('hidden_channels', hidden_channels, 1)
         check_range('dropout', dropout, 0, 1)
+        check_range('reg_weight', reg_weight, 0)
         if quantized_keep(dropout) == 0:
             raise ValueError(f"'dropout' is so close to 1 that nothing would "
                              f"be kept (got {dropout})")
         self.hidden_channels = hidden_channels
         self.dropout = dropout
+        self.reg_weight = reg_weight
 
         self.weight_in = Parameter(torch.empty(num_items, hidden_channels))
         self.bias_in = Parameter(torch.empty(hidden_channels))
@@ -108,7 +115,11 @@ class MultDAE(RowRecommender):
         user, item = self(rows, keep)
         normalizer = weighted_logsumexp(user, item, rows.count.to(user.dtype))
         logits = (user * rows.matmul(item)).sum()
-        return {'loss': (normalizer - logits) / rows.num_rows}
+        loss = (normalizer - logits) / rows.num_rows
+        if self.reg_weight > 0:
+            loss = loss + self.reg_weight * squared_norm(
+                [self.weight_in, self.weight_out])
+        return {'loss': loss}
 
     def phases(self, data: HeteroData) -> List[Phase]:
         return [self.row_phase(data, self.loss)]

@@ -29,11 +29,12 @@ def naive_logits(model, x, factor):
 
 @given(seed=st.integers(0, 2**31), num_rows=st.integers(1, 8),
        num_items=st.integers(1, 8), dropout=st.sampled_from([0., 0.3]),
-       training=st.booleans())
+       reg_weight=st.sampled_from([0., 0.1]), training=st.booleans())
 def test_loss_equals_dense(double, seed, num_rows, num_items, dropout,
-                           training):
+                           reg_weight, training):
     rows, x = random_rows(num_rows, num_items, seed)
-    model = make_model(num_rows, num_items, seed, dropout=dropout)
+    model = make_model(num_rows, num_items, seed, dropout=dropout,
+                       reg_weight=reg_weight)
     model.train(training)
     factor = torch.ones_like(x)
     if training and dropout > 0:
@@ -41,7 +42,8 @@ def test_loss_equals_dense(double, seed, num_rows, num_items, dropout,
                             keyed_generator(5, seed))
         factor[rows.row, rows.col] = mask[0] / quantized_keep(dropout)
     log_prob = naive_logits(model, x, factor).log_softmax(dim=1)
-    expected = -(x * log_prob).sum(dim=1).mean()
+    expected = -(x * log_prob).sum(dim=1).mean() + reg_weight * (
+        model.weight_in.norm()**2 + model.weight_out.norm()**2)
     loss = model.loss(rows, (5, seed))['loss']
     assert_close(loss, expected)
     params = list(model.parameters())
