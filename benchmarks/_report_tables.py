@@ -55,17 +55,18 @@ def accuracy_table(summary: Summary) -> Table:
 
 
 def tuning_table(plan: Plan, dataset: str) -> Optional[Table]:
-    r"""The budgets of the searches, and what they found, less what the plan
-    replaces.
+    r"""The budgets of the searches, and what they found, of models in which
+    the plan replaces none of it.
     """
     found = {}
     for entry in plan.entries:
-        title = load_description(entry.base)['title']
-        tuned = entry.description.get('tuned', {}).get(dataset)
-        if tuned is not None:
+        base = load_description(entry.base)
+        tuned = base.get('tuned', {}).get(dataset)
+        if tuned and tuned == entry.description['tuned'][dataset]:
             values = ', '.join(f'{k} = {v}' for k, v in tuned['set'].items())
-            found[title] = [str(tuned['trials']), number(tuned['value']),
-                            values or 'as described']
+            found[base['title']] = [
+                str(tuned['trials']), number(tuned['value']),
+                values or 'as described']
     if len(found) == 0:
         return None
     return Table(['Model', 'Trials', f'Recall@{K} val', 'Values'],

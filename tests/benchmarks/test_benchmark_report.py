@@ -95,6 +95,8 @@ def test_tuning_table_names_models_once():
     for key, value in tuned['set'].items():
         assert f'{key} = {value}' in values
     assert tuning_table(plan, 'fake') is None
+    # What was found was not for the values that this plan sets:
+    assert tuning_table(read_plan(FOLDER / 'known.json'), 'tiktok') is None
 
 
 def test_groups():

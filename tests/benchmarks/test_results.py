@@ -1,13 +1,16 @@
 import json
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
-from _models import load_description, resolve  # noqa: E402
+from _models import load_description, model_names, resolve  # noqa: E402
+from _plan import FOLDER, read_plan  # noqa: E402
 from _spaces import space_names  # noqa: E402
 
 RESULTS = ROOT / 'benchmarks' / 'results'
@@ -42,3 +45,28 @@ def test_models_are_as_the_best_trial_was(name):
     differs = {key for key in then if then[key] != config[key]}
     assert differs <= {'diffusion.loss_weighting'} if name == 'strict' \
         else not differs
+
+
+def test_readme_prints_what_was_measured():
+    text = (ROOT / 'README.md').read_text().split('\n## Results\n')[1]
+    plan = read_plan(FOLDER / 'full.json')
+    found = {}
+    for row in read_lines('tiktok/results.jsonl'):
+        found.setdefault(json.dumps(row['config'], sort_keys=True),
+                         []).append(row['metrics'])
+    configs = {cell.label: cell.config for cell in plan.cells}
+    printed = 0
+    for line in text.split('\n## ')[0].splitlines():
+        label, *cells = re.sub(r'[*`]', '', line).strip('| ').split(' | ')
+        if label not in configs:
+            continue
+        metrics = found[json.dumps(configs[label], sort_keys=True)]
+        for cell, (split, name) in zip(cells, [
+            ('val', 'recall@20'), ('test', 'recall@20'), ('test', 'ndcg@20')
+        ], strict=False):
+            values = np.array([x[split][name] for x in metrics])
+            expected = [values.mean()] + ([values.std(ddof=1)] if
+                                          values.size > 1 else [])
+            assert cell == ' ± '.join(f'{x:.4f}'[1:] for x in expected), label
+        printed += 1
+    assert printed == len(model_names())
