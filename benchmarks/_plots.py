@@ -137,6 +137,7 @@ def draw_differences(summary: Summary, comparison: Comparison,
         ax.set(title=f'{title}@{K}: difference to {base.label}',
                ylim=(len(results) - 0.5, -0.5))
         ax.grid(axis='x', alpha=0.3)
+        ax.locator_params(axis='x', nbins=5)
         ax.tick_params(left=False)
     _name_rows(axs[0], results, look)
     for text in VERDICTS:
