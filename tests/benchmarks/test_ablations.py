@@ -10,6 +10,7 @@ sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
 from _models import CLASSES, build, load_description, resolve  # noqa: E402
 from _plan import FOLDER, read_plan  # noqa: E402
+from flat_config import flat  # noqa: E402
 from oracle import assert_close, generator, random_rows  # noqa: E402
 from small import small_data, small_fit  # noqa: E402
 
@@ -21,14 +22,6 @@ SAME = ['denoised weights', 'k = 5', 'anchor: main', 'observed items masked']
 
 def plan_of(name):
     return read_plan(FOLDER / f'{name}.json', seeds=1)
-
-
-def flat(config, prefix=''):
-    out = {}
-    for key, value in config.items():
-        out.update(flat(value, f'{prefix}{key}.') if isinstance(value, dict)
-                   else {f'{prefix}{key}': value})
-    return out
 
 
 @pytest.mark.parametrize('name, base, yardstick', [
@@ -88,6 +81,17 @@ def test_every_variant_trains(entry):
     for m in model.modalities:
         graph = run.graphs[f'denoised_{m}.edge_index']
         assert graph.size(1) <= 60 * k and (graph.size(1) > 0) == (k > 0)
+
+
+def test_mult_dae_as_tuned_is_the_baseline():
+    config, = [flat(cell.config) for cell in plan_of('ablations').cells
+               if cell.label == 'Mult-DAE as tuned as denoiser']
+    tuned = flat(resolve(load_description('mult_dae'), 'tiktok'))
+    for name in ['dropout', 'hidden_channels']:
+        assert config[f'diffusion.{name}'] == tuned[f'model.{name}']
+    for name in ['training.lr', 'training.patience']:
+        assert config[name] == tuned[name]
+    assert tuned['model.reg_weight'] == 0  # Denoisers have none.
 
 
 @pytest.mark.parametrize('label, dropout', [
