@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from _command import describe_command, git_revision, interruptible, positive
-from _datasets import (
+from _experiments.datasets import (
     check_dataset,
     count,
     describe_test,
     hash_of,
     load_dataset,
 )
-from _plan import FOLDER, Cell, Plan, read_plan, select
-from _report import write_report
-from _runner import Job, num_cores, run_jobs
-from _store import Row, Store, save_tensors
+from _experiments.plan import FOLDER, Cell, Plan, read_plan, select
+from _experiments.runner import Job, num_cores, run_jobs
+from _experiments.store import Row, Store, save_tensors
+from _reports.report import write_report
 
 from diffmm_pyg.cli.options import Parser
 

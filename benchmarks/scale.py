@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import torch
-from _problem import PRESET, add_arguments, make_config, set_up
-from _scale_report import fit_exponents, plot_scale, print_exponents, print_row
-from _scale_runs import measure_size
+from _timing.problem import PRESET, add_arguments, make_config, set_up
+from _timing.scale_report import (
+    fit_exponents,
+    plot_scale,
+    print_exponents,
+    print_row,
+)
+from _timing.scale_runs import measure_size
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

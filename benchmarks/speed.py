@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from _arithmetic import minimal_work
-from _fast_loop import FastLoop
 from _measure import describe_machine, measure_limits, supports_bf16
-from _problem import (
+from _timing.arithmetic import minimal_work
+from _timing.fast_loop import FastLoop
+from _timing.problem import (
     PRESET,
     add_arguments,
     generate_data,
@@ -21,9 +21,9 @@ from _problem import (
     make_model,
     set_up,
 )
-from _profile import print_profile, profile_phases
-from _speed_report import plot_seconds, print_table, summarize
-from _speed_runs import (
+from _timing.profile import print_profile, profile_phases
+from _timing.speed_report import plot_seconds, print_table, summarize
+from _timing.speed_runs import (
     Data,
     Loop,
     compare_memory,
@@ -31,7 +31,7 @@ from _speed_runs import (
     measure_seconds,
     sizes,
 )
-from _textbook_loop import TextbookLoop
+from _timing.textbook_loop import TextbookLoop
 
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 

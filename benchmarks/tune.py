@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from _command import describe_command, git_revision, interruptible, positive
-from _datasets import NAMES, check_dataset
-from _folds import MAX_FOLDS
-from _propose import import_optuna
-from _runner import clock, num_cores
-from _search import make_searches, run_searches, summarize
-from _spaces import space_names
-from _store import Trials
+from _experiments.datasets import NAMES, check_dataset
+from _experiments.folds import MAX_FOLDS
+from _experiments.runner import clock, num_cores
+from _experiments.store import Trials
+from _tuning.propose import import_optuna
+from _tuning.search import make_searches, run_searches, summarize
+from _tuning.spaces import space_names
 
 from diffmm_pyg.cli.options import Parser
 from diffmm_pyg.utils.atomic import atomic_path

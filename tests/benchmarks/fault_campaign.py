@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import faults  # noqa: E402
-from _victim import Victim  # noqa: E402
+from _damage.victim import Victim  # noqa: E402
 
 import diffmm_pyg  # noqa: E402
 from diffmm_pyg.training import keeper  # noqa: E402

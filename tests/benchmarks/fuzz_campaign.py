@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import fuzz  # noqa: E402
-from _fuzz_parsers import PARSERS, Parser  # noqa: E402
-from _fuzz_worker import Limits  # noqa: E402
+from _damage.parsers import PARSERS, Parser  # noqa: E402
+from _damage.worker import Limits  # noqa: E402
 
 from diffmm_pyg.errors import DataError  # noqa: E402
 
@@ -94,7 +94,7 @@ def test_new_lines_are_reached(tmp_path, monkeypatch):
                 errors='replace'))]))
     monkeypatch.chdir(tmp_path)
     for watched, has_failed in [((), False), ((str(tmp_path), ), True)]:
-        monkeypatch.setattr('_fuzz_worker.WATCHED', watched)
+        monkeypatch.setattr('_damage.worker.WATCHED', watched)
         fuzz.main(['--files', '1500', '--only', '.csv',
                    '--json', 'fuzz.json'])
         row, = json.loads(Path('fuzz.json').read_text())['inputs']

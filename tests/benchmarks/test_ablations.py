@@ -8,8 +8,8 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
-from _models import CLASSES, build, load_description, resolve  # noqa: E402
-from _plan import FOLDER, read_plan  # noqa: E402
+from _experiments.models import CLASSES, build, load_description, resolve  # noqa: E402
+from _experiments.plan import FOLDER, read_plan  # noqa: E402
 from flat_config import flat  # noqa: E402
 from oracle import assert_close, generator, random_rows  # noqa: E402
 from small import small_data, small_fit  # noqa: E402

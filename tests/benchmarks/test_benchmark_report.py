@@ -9,7 +9,11 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
-from _document import (  # noqa: E402
+from _experiments.graphs import describe_graphs  # noqa: E402
+from _experiments.models import load_description  # noqa: E402
+from _experiments.plan import FOLDER, read_plan  # noqa: E402
+from _experiments.ranks import rank_positives, user_metrics  # noqa: E402
+from _reports.document import (  # noqa: E402
     Bullets,
     Figure,
     Heading,
@@ -17,13 +21,9 @@ from _document import (  # noqa: E402
     to_html,
     to_markdown,
 )
-from _figures import Look, import_pyplot, label_points, spread  # noqa: E402
-from _graphs import describe_graphs  # noqa: E402
-from _models import load_description  # noqa: E402
-from _plan import FOLDER, read_plan  # noqa: E402
-from _plots_detail import group_by  # noqa: E402
-from _ranks import rank_positives, user_metrics  # noqa: E402
-from _report_tables import tuning_table  # noqa: E402
+from _reports.figures import Look, import_pyplot, label_points, spread  # noqa: E402
+from _reports.plots_detail import group_by  # noqa: E402
+from _reports.tables import tuning_table  # noqa: E402
 from small import dense, small_data, small_fit  # noqa: E402
 
 
@@ -39,8 +39,8 @@ def test_user_metrics_by_hand():
 
 
 def test_ranks_are_those_of_a_full_sort(monkeypatch):
-    monkeypatch.setattr('_ranks.DEPTH', 7)
-    monkeypatch.setattr('_ranks.BLOCK_SIZE', 16)
+    monkeypatch.setattr('_experiments.ranks.DEPTH', 7)
+    monkeypatch.setattr('_experiments.ranks.BLOCK_SIZE', 16)
     run = small_fit(small_data(), epochs=1)
     score = run.user_emb @ run.item_emb.t()
     score[dense(run.graphs['observed'], run)] = -np.inf

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
-from _controls import (  # noqa: E402
+from _experiments.controls import (  # noqa: E402
     RewiredEdges,
     WithEASEEdges,
     WithoutEdges,
@@ -19,7 +19,7 @@ from _controls import (  # noqa: E402
     WithUniformEdges,
     rewire,
 )
-from _graphs import describe_graphs  # noqa: E402
+from _experiments.graphs import describe_graphs  # noqa: E402
 from oracle import assert_close, generator, random_rows  # noqa: E402
 from small import small_data, small_fit  # noqa: E402
 

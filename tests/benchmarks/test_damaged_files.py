@@ -18,14 +18,14 @@ pytestmark = pytest.mark.filterwarnings('ignore:Duplicate name')
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
-from _fuzz_mutations import (  # noqa: E402
+from _damage.mutations import (  # noqa: E402
     PICKLED,
     TYPES,
     mutate,
     mutate_pickle,
     mutate_safetensors,
 )
-from _fuzz_parsers import PARSERS  # noqa: E402
+from _damage.parsers import PARSERS  # noqa: E402
 
 from diffmm_pyg.errors import DiffMMError  # noqa: E402
 

@@ -8,10 +8,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
 import _cell  # noqa: E402
-import _datasets  # noqa: E402
-import _folds  # noqa: E402
 import _trial  # noqa: E402
-from _models import load_description, resolve  # noqa: E402
+from _experiments import datasets, folds  # noqa: E402
+from _experiments.models import load_description, resolve  # noqa: E402
 
 from diffmm_pyg.data import data_hash  # noqa: E402
 from diffmm_pyg.datasets import FakeMultiModalRec  # noqa: E402
@@ -26,7 +25,7 @@ def test_folds_are_cut_from_training(fold):
     label = positives(data[1])
     data[1][INTERACTS].edge_label_index = label[:, label[0] % 3 == 0]
     own = data_hash(data[0])
-    train, val = _folds.cut_fold(data[:2], fold)
+    train, val = folds.cut_fold(data[:2], fold)
     kept, held_out, whole, label, test = [
         {tuple(x) for x in edges.t().tolist()} for edges in
         [train[INTERACTS].edge_index, positives(val),
@@ -46,7 +45,7 @@ def test_folds_are_cut_from_training(fold):
     assert torch.equal(counts(held_out).sort().values,
                        counts(label).sort().values)
     assert 0 < len({u for u, _ in held_out if u % 3 == 0}) < 60  # Others, too.
-    again, other = [positives(_folds.cut_fold(data[:2], i)[1])
+    again, other = [positives(folds.cut_fold(data[:2], i)[1])
                     for i in [fold, fold + 1]]
     assert torch.equal(again, positives(val))
     assert not torch.equal(other, positives(val))
@@ -58,12 +57,12 @@ def test_folds_need_users_with_two_edges():
     train[INTERACTS].edge_index = edge_index
     train[INTERACTS].edge_label_index = edge_index
     with pytest.raises(DataError, match="take the splits that"):
-        _folds.cut_fold([train, val], 1)
+        folds.cut_fold([train, val], 1)
 
 
 def test_a_dataset_split_at_random_knows_nothing_of_its_own_splits():
-    own = _datasets.load_dataset('fake', None, None)
-    data = _datasets.load_dataset('fake-random', None, None)
+    own = datasets.load_dataset('fake', None, None)
+    data = datasets.load_dataset('fake-random', None, None)
     train, val, test = splits = [
         {tuple(x) for x in positives(graph).t().tolist()} for graph in data]
     assert train | val | test == {
@@ -73,16 +72,16 @@ def test_a_dataset_split_at_random_knows_nothing_of_its_own_splits():
         positives(own[2])[0].unique().numel(), int((degree > 1).sum()))
     assert sum(map(len, splits)) == own[0][INTERACTS].edge_index.size(1)
     assert min(torch.bincount(positives(data[0])[0])) >= 1
-    for fold in range(_folds.MAX_FOLDS):  # No search has such a test split.
-        held_out = _folds.cut_fold(own[:2], fold)[1]
+    for fold in range(folds.MAX_FOLDS):  # No search has such a test split.
+        held_out = folds.cut_fold(own[:2], fold)[1]
         assert not {tuple(x) for x in positives(held_out).t().tolist()} <= test
     for graph in data:  # No graph has an edge that is held out.
         assert torch.equal(graph[INTERACTS].edge_index, positives(data[0]))
-    assert _datasets.hash_of(data) != _datasets.hash_of(own)
+    assert datasets.hash_of(data) != datasets.hash_of(own)
 
 
 def test_trials_cannot_see_the_test_split(monkeypatch):
-    whole = _datasets.load_dataset('fake', None, None)
+    whole = datasets.load_dataset('fake', None, None)
     sizes = whole[0][USER].num_nodes, whole[0][ITEM].num_nodes
     secret = positives(whole[2])[0] * sizes[1] + positives(whole[2])[1]
     given = []
@@ -96,7 +95,7 @@ def test_trials_cannot_see_the_test_split(monkeypatch):
     config = resolve(load_description('ease'), 'fake')
     job = {'key': 'k', 'label': 'EASE', 'dataset': 'fake', 'seed': 0,
            'config': config, 'folds': 3, 'threads': 1, 'start': 0.}
-    data = _datasets.load_own_fold('fake', None, None)
+    data = datasets.load_own_fold('fake', None, None)
     row = _trial.measure(job, data)
     assert [len(graphs) for graphs in given] == [2, 2, 2]
     for graph in [graph for graphs in given for graph in graphs]:
@@ -111,8 +110,8 @@ def test_trials_cannot_see_the_test_split(monkeypatch):
         'recall@20'])
 
     # Neither does the name of a search tell anything of it:
-    before = _datasets.hash_of_fold(data)
-    monkeypatch.setattr(_datasets, 'load_dataset',
+    before = datasets.hash_of_fold(data)
+    monkeypatch.setattr(datasets, 'load_dataset',
                         lambda *_: [*whole[:2], None])
-    assert _datasets.hash_of_fold(
-        _datasets.load_own_fold('fake', None, None)) == before
+    assert datasets.hash_of_fold(
+        datasets.load_own_fold('fake', None, None)) == before

@@ -5,12 +5,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
-from _figures import looks  # noqa: E402
-from _headlines import headlines  # noqa: E402
-from _plan import Entry  # noqa: E402
-from _report import count  # noqa: E402
-from _report_tables import accuracy_table, cost_table  # noqa: E402
-from _summary import Comparison, Result, Summary  # noqa: E402
+from _experiments.plan import Entry  # noqa: E402
+from _reports.figures import looks  # noqa: E402
+from _reports.headlines import headlines  # noqa: E402
+from _reports.report import count  # noqa: E402
+from _reports.summary import Comparison, Result, Summary  # noqa: E402
+from _reports.tables import accuracy_table, cost_table  # noqa: E402
 
 
 def make_result(label, role='baseline', recall=0.1, **row):

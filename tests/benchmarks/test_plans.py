@@ -6,15 +6,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
-import _plan  # noqa: E402
-from _models import (  # noqa: E402
+from _experiments.models import (  # noqa: E402
     build,
     load_description,
     model_names,
     override,
     resolve,
 )
-from _plan import FOLDER, Cell, read_plan, select  # noqa: E402
+from _experiments.plan import FOLDER, Cell, read_plan, select  # noqa: E402
 
 from diffmm_pyg.datasets import FakeMultiModalRec  # noqa: E402
 from diffmm_pyg.errors import ConfigError  # noqa: E402
@@ -163,7 +162,7 @@ def test_keys_tell_what_changes_numbers(tmp_path, monkeypatch):
         key(**{'training.lr': 2e-3}), key(**{'diffusion.dropout': 0.4}),
         key(modalities=['image']),
     ]
-    monkeypatch.setattr(_plan.diffmm_pyg, '__version__', 'next')
+    monkeypatch.setattr('diffmm_pyg.__version__', 'next')
     assert len({base, *others, key()}) == 8
 
 

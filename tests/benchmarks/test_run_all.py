@@ -8,10 +8,10 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
 
 import _cell  # noqa: E402
-import _report  # noqa: E402
-import _runner  # noqa: E402
 import run_all  # noqa: E402
-from _store import Store, load_arrays  # noqa: E402
+from _experiments import runner  # noqa: E402
+from _experiments.store import Store, load_arrays  # noqa: E402
+from _reports import report  # noqa: E402
 
 LABELS = ['A <1>', 'B', 'C']
 SMALL = {'model.hidden_channels': 8, 'diffusion.hidden_channels': 8,
@@ -44,14 +44,14 @@ def no_pictures(monkeypatch):
     r"""They take most of the time."""
     names = ['overview', 'cutoffs', 'cost', 'users', 'items',
              *(f'differences to {label}' for label in LABELS)]
-    monkeypatch.setattr(_report, 'draw_all',
+    monkeypatch.setattr(report, 'draw_all',
                         lambda _: dict.fromkeys(names, (b'', '')))
 
 
 @pytest.fixture
 def stub(monkeypatch):
     r"""Replaces the processes of cells, and tells them what to do."""
-    monkeypatch.setattr(_runner, 'WORKER', FOLDER / 'stub_cell.py')
+    monkeypatch.setattr(runner, 'WORKER', FOLDER / 'stub_cell.py')
     return lambda **actions: monkeypatch.setenv('STUB', json.dumps(actions))
 
 
@@ -180,7 +180,7 @@ def test_models_of_other_modalities_are_compared(plan, stub, no_pictures):
 
 
 def test_two_at_a_time_share_the_cores(plan, stub, no_pictures, monkeypatch):
-    monkeypatch.setattr(_runner, 'num_cores', lambda: 6)
+    monkeypatch.setattr(runner, 'num_cores', lambda: 6)
     stub(**{'A <1>-0': 'meet', 'B-0': 'meet'})
     assert plan('--jobs', '2', '--seeds', '1') == 0
     rows = Store(plan.out).rows().values()
@@ -233,13 +233,13 @@ def test_time_left():
             {'dataset': 'a', 'label': 'y', 'seconds': 80}]
 
     def left(*jobs, num_jobs=1):
-        return _runner.time_left(list(jobs), [], rows, num_jobs)
+        return runner.time_left(list(jobs), [], rows, num_jobs)
 
     assert left(job, job) == '40 s'
     assert left(job, job, num_jobs=2) == '20 s'
     assert left({**job, 'label': 'z'}) == '40 s'  # All of the dataset
     assert left({**job, 'dataset': 'b'}) == '40 s'
-    assert _runner.time_left([job], [], [], 1) == 'unknown time'
+    assert runner.time_left([job], [], [], 1) == 'unknown time'
     assert left(*[job] * 2000) == '11:06:40 h'
 
 

@@ -8,10 +8,10 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
-import _scale_runs  # noqa: E402
 import scale  # noqa: E402
-from _fast_loop import PHASES  # noqa: E402
-from _scale_report import fit_exponents, print_row  # noqa: E402
+from _timing import scale_runs  # noqa: E402
+from _timing.fast_loop import PHASES  # noqa: E402
+from _timing.scale_report import fit_exponents, print_row  # noqa: E402
 
 TINY = ['--hidden-channels', '6', '--batch-size', '32', '--threads', '1']
 
@@ -57,10 +57,10 @@ def test_sizes_are_measured_once(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize('options', [['--steps', '2'], ['--full-epoch']])
 def test_what_is_extrapolated(options, monkeypatch):
-    monkeypatch.setattr(_scale_runs, 'ROW_BLOCK_SIZE', 16)
-    monkeypatch.setattr(_scale_runs, 'EVALUATION_BLOCK_SIZE', 16)
+    monkeypatch.setattr(scale_runs, 'ROW_BLOCK_SIZE', 16)
+    monkeypatch.setattr(scale_runs, 'EVALUATION_BLOCK_SIZE', 16)
     args = scale.parse_args([*TINY, *options])
-    row = _scale_runs.measure_size(args, 120, 40)
+    row = scale_runs.measure_size(args, 120, 40)
     edges = row['edges']
     full = options == ['--full-epoch']
     assert row['extrapolated'] == (not full)
@@ -80,7 +80,7 @@ def test_full_epoch_on_subgraphs(capsys):
     pytest.importorskip('torch_sparse')
     args = scale.parse_args([*TINY, '--full-epoch', '--num-neighbors', '3',
                              '2', '2', '--embedding-channels', '8'])
-    row = _scale_runs.measure_size(args, 200, 100)
+    row = scale_runs.measure_size(args, 200, 100)
     assert not row['extrapolated'] and row['set_up_bytes'] > 0
     found = row['phases']['evaluation']
     assert found['recall'] > 1.2 * found['popularity_recall'] > 0
@@ -91,7 +91,7 @@ def test_full_epoch_on_subgraphs(capsys):
 
 def test_missing_rows_of_a_linear_cost():
     first, several = 5 + 1 * 0.5, 5 + 8 * 0.5
-    total = several + _scale_runs._missing(first, several, 8, 100)
+    total = several + scale_runs._missing(first, several, 8, 100)
     assert total == pytest.approx(5 + 100 * 0.5)
 
 

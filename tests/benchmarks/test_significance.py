@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
-from _significance import (  # noqa: E402
+from _experiments.significance import (  # noqa: E402
     holm,
     paired_bootstrap,
     standard_error,
@@ -51,7 +51,7 @@ def test_bootstrap_where_the_answer_is_known():
 def test_bootstrap_in_blocks_of_draws(monkeypatch):
     x = np.random.default_rng(0).random((30, 2))
     whole = paired_bootstrap(x, 100)
-    monkeypatch.setattr('_significance.BLOCK_NUMEL', 30 * 7)
+    monkeypatch.setattr('_experiments.significance.BLOCK_NUMEL', 30 * 7)
     for a, b in zip(whole, paired_bootstrap(x, 100)):
         assert a == pytest.approx(b)
 

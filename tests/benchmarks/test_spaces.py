@@ -5,15 +5,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
-import _propose  # noqa: E402
-from _models import (  # noqa: E402
+from _experiments.models import (  # noqa: E402
     build,
     load_description,
     model_names,
     override,
     resolve,
 )
-from _spaces import (  # noqa: E402
+from _tuning.propose import propose  # noqa: E402
+from _tuning.spaces import (  # noqa: E402
     check_space,
     contains,
     load_space,
@@ -31,21 +31,20 @@ def test_proposals_learn():
     rows = [{'trial': i, 'set': {'model.x': i / 30, 'model.y': 1},
              'value': -abs(i / 30 - 0.3)} for i in range(30)]
 
-    def propose(rows, number=30, seed=0, current=(0.5, 1)):
-        return _propose.propose(space, dict(zip(space, current)), rows,
-                                number, seed)
+    def following(rows, number=30, seed=0, current=(0.5, 1)):
+        return propose(space, dict(zip(space, current)), rows, number, seed)
 
-    assert propose(rows) == propose(rows[::-1])
-    near = [propose(rows, seed=seed)['model.x'] for seed in range(5)]
+    assert following(rows) == following(rows[::-1])
+    near = [following(rows, seed=seed)['model.x'] for seed in range(5)]
     assert max(abs(x - 0.3) for x in near) < 0.2
     assert len(set(near)) == 5
     # Failures, and a description that is outside of the space, are no help:
     failed = [{'trial': i, 'set': {'model.x': 0.9, 'model.y': 1},
                'error': ''} for i in range(30, 33)]
     outside = [{'trial': 33, 'set': {}, 'value': 1.}]
-    assert propose(rows + outside, current=(2., 1)) == propose(rows)
-    assert 'model.x' in propose(rows + failed)
-    assert propose([], number=0) == {}
+    assert following(rows + outside, current=(2., 1)) == following(rows)
+    assert 'model.x' in following(rows + failed)
+    assert following([], number=0) == {}
 
 
 def test_values_are_rounded_within_bounds():

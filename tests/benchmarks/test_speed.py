@@ -11,12 +11,12 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
-import _profile  # noqa: E402
 import speed  # noqa: E402
-from _arithmetic import Size, minimal_work  # noqa: E402
-from _fast_loop import PHASES, choose_batches  # noqa: E402
-from _problem import generate_data, make_config, make_model  # noqa: E402
-from _speed_report import summarize  # noqa: E402
+from _timing import profile  # noqa: E402
+from _timing.arithmetic import Size, minimal_work  # noqa: E402
+from _timing.fast_loop import PHASES, choose_batches  # noqa: E402
+from _timing.problem import generate_data, make_config, make_model  # noqa: E402
+from _timing.speed_report import summarize  # noqa: E402
 
 from diffmm_pyg.typing import denoised_edge_type  # noqa: E402
 
@@ -218,10 +218,10 @@ def test_shares_of_a_profile(monkeypatch):
                                          ('Optimizer.step', 9.)]]
 
     clock, run = iter([5., 7.]), nullcontext(Profile())
-    monkeypatch.setattr(_profile, 'profile', lambda **_: run)
-    monkeypatch.setattr(_profile.time, 'perf_counter', lambda: next(clock))
+    monkeypatch.setattr(profile, 'profile', lambda **_: run)
+    monkeypatch.setattr(profile.time, 'perf_counter', lambda: next(clock))
     calls = []
-    shares = _profile._profile([(calls.append, (0, ))], top=1)
+    shares = profile._profile([(calls.append, (0, ))], top=1)
     assert calls == [0, 0]  # Once to warm up
     assert shares == pytest.approx(
         {'aten::mm': 0.5, 'other operators': 0.2, 'Python': 0.3})

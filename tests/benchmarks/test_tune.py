@@ -7,12 +7,11 @@ import pytest
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
 
-import _propose  # noqa: E402
-import _search  # noqa: E402
 import tune  # noqa: E402
-from _models import load_description, resolve  # noqa: E402
-from _spaces import contains, load_space  # noqa: E402
-from _store import Trials  # noqa: E402
+from _experiments.models import load_description, resolve  # noqa: E402
+from _experiments.store import Trials  # noqa: E402
+from _tuning.propose import import_optuna  # noqa: E402
+from _tuning.spaces import contains, load_space  # noqa: E402
 
 from diffmm_pyg.errors import MissingExtraError  # noqa: E402
 
@@ -22,8 +21,8 @@ MODELS = ['ease', 'ease_content', 'late_fusion']
 @pytest.fixture
 def search(tmp_path, monkeypatch):
     r"""Searches for the models above in processes that train nothing."""
-    monkeypatch.setattr(_search, 'WORKER', FOLDER / 'stub_trial.py')
-    monkeypatch.setattr(_propose, 'NUM_RANDOM', 2)
+    monkeypatch.setattr('_tuning.search.WORKER', FOLDER / 'stub_trial.py')
+    monkeypatch.setattr('_tuning.propose.NUM_RANDOM', 2)
 
     def run(name, *options, trials=5, **actions):
         monkeypatch.setenv('STUB', json.dumps(
@@ -166,7 +165,7 @@ def test_bad_arguments_give_one_line(argv, code, message, monkeypatch,
 def test_optuna_is_an_extra(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, 'optuna', None)
     with pytest.raises(MissingExtraError, match=r"diffmm_pyg\[tune\]"):
-        _propose.import_optuna()
+        import_optuna()
     assert tune.main(['--quick', '--out', str(tmp_path / 'a')]) == 1
     assert "error: 'optuna' is needed" in capsys.readouterr().err
     assert not (tmp_path / 'a').exists()

@@ -5,11 +5,11 @@ import argparse
 from typing import Any, Callable, Dict, Optional, Tuple
 
 import torch
-from _fast_loop import FastLoop, choose_batches
 from _measure import describe_machine, memory, peak_memory, timed, watched
-from _problem import generate_data, make_config, make_model
 from torch import Tensor
 
+from _timing.fast_loop import FastLoop, choose_batches
+from _timing.problem import generate_data, make_config, make_model
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.diffusion.graph_diffusion import ROW_BLOCK_SIZE
 from diffmm_pyg.evaluation import evaluate

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from _datasets import base_of
-from _models import (
+import diffmm_pyg
+from _experiments.datasets import base_of
+from _experiments.models import (
     Config,
     Description,
     load_description,
@@ -13,11 +14,9 @@ from _models import (
     override,
     resolve,
 )
-
-import diffmm_pyg
 from diffmm_pyg.errors import ConfigError
 
-FOLDER = Path(__file__).parent / 'plans'
+FOLDER = Path(__file__).parents[1] / 'plans'
 KEYS = ['title', 'datasets', 'seeds', 'set', 'max_epochs', 'models', 'notes',
         'compare_with']
 BEST_BASELINE = 'best baseline'

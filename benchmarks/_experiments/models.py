@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-from _controls import CONTROLS
-
+from _experiments.controls import CONTROLS
 from diffmm_pyg.data import modality_features
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.errors import ConfigError
@@ -17,7 +16,7 @@ from diffmm_pyg.typing import ITEM, USER
 from diffmm_pyg.utils.hyper_parameters import hyper_parameters
 from torch_geometric.data import HeteroData
 
-FOLDER = Path(__file__).parent / 'models'
+FOLDER = Path(__file__).parents[1] / 'models'
 CLASSES = {**MODELS, 'LateFusion': LateFusion, **CONTROLS}
 # What is said of a model, and what it is computed from:
 SAID = ['title', 'role', 'deterministic', 'published']

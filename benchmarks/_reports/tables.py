@@ -3,13 +3,14 @@ import math
 from typing import Dict, List, Optional
 
 import numpy as np
-from _document import Table
-from _models import load_description
-from _plan import Plan
-from _ranks import DEPTH
-from _runner import clock
-from _significance import standard_error
-from _summary import METRICS, Comparison, K, Result, Summary
+from _experiments.models import load_description
+from _experiments.plan import Plan
+from _experiments.ranks import DEPTH
+from _experiments.runner import clock
+from _experiments.significance import standard_error
+
+from _reports.document import Table
+from _reports.summary import METRICS, Comparison, K, Result, Summary
 
 KS = [5, 10, K, DEPTH]
 

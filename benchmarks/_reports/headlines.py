@@ -1,9 +1,10 @@
 r"""The outcome of a plan in sentences."""
 from typing import Dict, List
 
-from _report_tables import number, p_value
-from _significance import LEVEL, verdict
-from _summary import METRICS, Comparison, K, Result, Summary
+from _experiments.significance import LEVEL, verdict
+
+from _reports.summary import METRICS, Comparison, K, Result, Summary
+from _reports.tables import number, p_value
 
 
 def headlines(summary: Summary) -> List[str]:

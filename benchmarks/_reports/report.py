@@ -2,8 +2,13 @@ r"""Writes the report of a plan."""
 from typing import Any, Dict, List
 
 import numpy as np
-from _datasets import base_of, title_of
-from _document import (
+from _experiments.datasets import base_of, title_of
+from _experiments.plan import Plan
+from _experiments.runner import clock
+from _experiments.significance import NUM_RESAMPLES
+from _experiments.store import Store
+
+from _reports.document import (
     Block,
     Bullets,
     Data,
@@ -14,10 +19,10 @@ from _document import (
     to_html,
     to_markdown,
 )
-from _headlines import headlines
-from _plan import Plan
-from _plots import draw_all
-from _report_tables import (
+from _reports.headlines import headlines
+from _reports.plots import draw_all
+from _reports.summary import Summary, summarize
+from _reports.tables import (
     accuracy_table,
     cost_table,
     cutoff_table,
@@ -26,11 +31,6 @@ from _report_tables import (
     significance_table,
     tuning_table,
 )
-from _runner import clock
-from _significance import NUM_RESAMPLES
-from _store import Store
-from _summary import Summary, summarize
-
 from diffmm_pyg.utils.atomic import atomic_path
 
 PUBLISHED = ('Published numbers are those of Table 1 of DiffMM (arXiv '

@@ -5,17 +5,22 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
-from _datasets import hash_of_fold, load_own_fold
-from _models import Description, load_description, override, resolve
-from _propose import propose
-from _runner import Job, run_jobs
-from _significance import standard_error
-from _spaces import Space, check_space, load_space, values_of
-from _store import Trials
+from _experiments.datasets import hash_of_fold, load_own_fold
+from _experiments.models import (
+    Description,
+    load_description,
+    override,
+    resolve,
+)
+from _experiments.runner import Job, run_jobs
+from _experiments.significance import standard_error
+from _experiments.store import Trials
 
 import diffmm_pyg
+from _tuning.propose import propose
+from _tuning.spaces import Space, check_space, load_space, values_of
 
-WORKER = Path(__file__).parent / '_trial.py'
+WORKER = Path(__file__).parents[1] / '_trial.py'
 
 
 class Search(NamedTuple):

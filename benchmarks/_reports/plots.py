@@ -2,8 +2,10 @@ r"""The pictures of the report."""
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
-from _datasets import title_of
-from _figures import (
+from _experiments.datasets import title_of
+from _experiments.significance import LEVEL, standard_error, verdict
+
+from _reports.figures import (
     Look,
     import_pyplot,
     label_ends,
@@ -11,10 +13,9 @@ from _figures import (
     looks,
     to_svg,
 )
-from _plots_detail import draw_curves, draw_groups
-from _report_tables import KS
-from _significance import LEVEL, standard_error, verdict
-from _summary import METRICS, Comparison, K, Result, Summary
+from _reports.plots_detail import draw_curves, draw_groups
+from _reports.summary import METRICS, Comparison, K, Result, Summary
+from _reports.tables import KS
 
 Drawn = Tuple[bytes, str]
 VERDICTS = {'better': '#1b7837', 'worse': '#b2182b', 'not told apart': '#777'}

@@ -4,9 +4,9 @@ import tempfile
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from _folds import split_at_random
 from torch import Tensor
 
+from _experiments.folds import split_at_random
 from diffmm_pyg.data import data_hash
 from diffmm_pyg.datasets import FakeMultiModalRec, MultiModalRec
 from diffmm_pyg.datasets.published import PUBLISHED

@@ -3,9 +3,9 @@ from types import ModuleType
 from typing import Any, Dict, List
 
 import numpy as np
-from _spaces import Space, contains, rounded
-from _store import Row
+from _experiments.store import Row
 
+from _tuning.spaces import Space, contains, rounded
 from diffmm_pyg.errors import MissingExtraError
 
 NUM_RANDOM = 10  # The number of trials before there is anything to learn from.

@@ -5,10 +5,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
-from _fast_loop import Key
 from torch import Tensor
 from torch.nn import Parameter
 
+from _timing.fast_loop import Key
 from diffmm_pyg.data import modality_features, modality_masks
 from diffmm_pyg.diffusion import Denoiser, GaussianDiffusion
 from diffmm_pyg.nn import DiffMM

@@ -3,10 +3,10 @@ from functools import cached_property
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
-from _plan import BEST_BASELINE, Entry, Plan
-from _ranks import user_metrics
-from _significance import holm, paired_bootstrap
-from _store import Row, Store, load_arrays
+from _experiments.plan import BEST_BASELINE, Entry, Plan
+from _experiments.ranks import user_metrics
+from _experiments.significance import holm, paired_bootstrap
+from _experiments.store import Row, Store, load_arrays
 
 METRICS = {'recall': 'Recall', 'ndcg': 'NDCG'}
 K = 20

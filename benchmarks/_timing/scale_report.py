@@ -2,7 +2,8 @@ r"""What `scale.py` makes of the sizes it measured."""
 from typing import Any, Callable, Dict, List
 
 import numpy as np
-from _fast_loop import PHASES
+
+from _timing.fast_loop import PHASES
 
 Row = Dict[str, Any]
 # What grows, as read from a row:

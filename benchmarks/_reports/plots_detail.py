@@ -2,8 +2,9 @@ r"""The pictures of groups of users and items, and of learning."""
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
-from _figures import Look, import_pyplot, to_svg
-from _summary import K, Summary
+
+from _reports.figures import Look, import_pyplot, to_svg
+from _reports.summary import K, Summary
 
 Drawn = Tuple[bytes, str]
 NUM_GROUPS = 5

@@ -5,11 +5,11 @@ import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
-from _arithmetic import Size
-from _fast_loop import PHASES, FastLoop, choose_batches
 from _measure import memory, timed, watched
-from _textbook_loop import TextbookLoop
 
+from _timing.arithmetic import Size
+from _timing.fast_loop import PHASES, FastLoop, choose_batches
+from _timing.textbook_loop import TextbookLoop
 from diffmm_pyg.data import modality_features
 from diffmm_pyg.typing import INTERACTS
 from torch_geometric.data import HeteroData

@@ -2,8 +2,8 @@ r"""What `speed.py` makes of the seconds it measured."""
 from statistics import median
 from typing import Any, Dict, List
 
-from _arithmetic import Work
-from _fast_loop import PHASES
+from _timing.arithmetic import Work
+from _timing.fast_loop import PHASES
 
 Seconds = Dict[str, Dict[str, float]]
 

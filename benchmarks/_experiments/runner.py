@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from _store import Row, Store
 from tqdm import tqdm
 
-WORKER = Path(__file__).parent / '_cell.py'
+from _experiments.store import Row, Store
+
+WORKER = Path(__file__).parents[1] / '_cell.py'
 Job = Dict[str, Any]
 
 

@@ -3,9 +3,9 @@ import io
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
-from _summary import Result, Summary
 from scipy.optimize import isotonic_regression
 
+from _reports.summary import Result, Summary
 from diffmm_pyg.errors import MissingExtraError
 
 OURS = ['#c62828', '#e65100', '#ad1457', '#6a1b9a']

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List
 
-from _models import GROUPS, Config, Description, override, resolve
+from _experiments.models import GROUPS, Config, Description, override, resolve
 
 from diffmm_pyg.errors import ConfigError
 
-FOLDER = Path(__file__).parent / 'spaces'
+FOLDER = Path(__file__).parents[1] / 'spaces'
 KINDS = ['log', 'uniform', 'log_int', 'int', 'choice']
 
 Space = Dict[str, Dict[str, List[Any]]]

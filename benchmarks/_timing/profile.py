@@ -4,8 +4,9 @@ how much of it into none, which is Python and what dispatches from it.
 import time
 from typing import Callable, Dict, List, Tuple
 
-from _fast_loop import FastLoop, choose_batches
 from torch.profiler import ProfilerActivity, profile
+
+from _timing.fast_loop import FastLoop, choose_batches
 
 Pieces = Dict[str, List[Tuple[Callable, Tuple]]]
 

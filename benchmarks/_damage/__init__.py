@@ -1,0 +1,1 @@
+r"""What is done to files and processes to see what they survive."""

@@ -1,0 +1,1 @@
+r"""What is told of finished runs: tables, pictures and documents."""

@@ -1,0 +1,1 @@
+r"""The search for hyper-parameters: what is tried next, and its log."""
