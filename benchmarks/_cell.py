@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
+
 from _experiments.datasets import load_dataset
 from _experiments.graphs import describe_graphs
 from _experiments.models import build
 from _experiments.ranks import DEPTH, rank_positives
 from _experiments.store import Row, Store, save_tensors
 from _measure import describe_machine, peak_memory
-
 from diffmm_pyg.runs import Run
 from diffmm_pyg.training import fit
 from torch_geometric import seed_everything

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
+
 from _cell import Job, read_job, train
 from _experiments.datasets import load_own_fold
 from _experiments.folds import cut_fold
 from _experiments.store import Row, Trials
 from _measure import peak_memory
-
 from diffmm_pyg.runs import Run
 from torch_geometric.data import HeteroData
 

@@ -23,6 +23,7 @@ from typing import (
 )
 
 import torch
+
 from _command import describe_command, git_revision, positive
 from _damage.victim import Victim
 from _measure import describe_machine

@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional, Sequence
 os.environ.update(ARROW_DEFAULT_MEMORY_POOL='system', MALLOC_ARENA_MAX='1')
 
 import torch  # noqa: E402
+
 from _command import describe_command, git_revision, positive  # noqa: E402
 from _damage.parsers import PARSERS  # noqa: E402
 from _damage.worker import Limits, Worker, note_failure, work  # noqa: E402

@@ -19,7 +19,6 @@ from _experiments.plan import FOLDER, Cell, Plan, read_plan, select
 from _experiments.runner import Job, num_cores, run_jobs
 from _experiments.store import Row, Store, save_tensors
 from _reports.report import write_report
-
 from diffmm_pyg.cli.options import Parser
 
 # By dataset and modalities: its hash, and its sizes.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import torch
+
 from _timing.problem import PRESET, add_arguments, make_config, set_up
 from _timing.scale_report import (
     fit_exponents,

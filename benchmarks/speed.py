@@ -32,7 +32,6 @@ from _timing.speed_runs import (
     sizes,
 )
 from _timing.textbook_loop import TextbookLoop
-
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 
 NAMES = ['textbook', 'fast_fp32', 'fast_bf16']

@@ -16,7 +16,6 @@ from _experiments.store import Trials
 from _tuning.propose import import_optuna
 from _tuning.search import make_searches, run_searches, summarize
 from _tuning.spaces import space_names
-
 from diffmm_pyg.cli.options import Parser
 from diffmm_pyg.utils.atomic import atomic_path
 

@@ -15,11 +15,10 @@ import warnings
 from pathlib import Path
 from typing import Any, List, NamedTuple, Optional, Set, Tuple
 
-from _measure import peak_memory, reset_peak_memory
-
 import diffmm_pyg
 from _damage.mutations import mutate
 from _damage.parsers import Files, Parser
+from _measure import peak_memory, reset_peak_memory
 from diffmm_pyg.errors import DiffMMError
 from diffmm_pyg.utils.topk import is_out_of_memory
 

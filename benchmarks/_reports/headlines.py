@@ -2,7 +2,6 @@ r"""The outcome of a plan in sentences."""
 from typing import Dict, List
 
 from _experiments.significance import LEVEL, verdict
-
 from _reports.summary import METRICS, Comparison, K, Result, Summary
 from _reports.tables import number, p_value
 

@@ -2,9 +2,9 @@ r"""The pictures of the report."""
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
+
 from _experiments.datasets import title_of
 from _experiments.significance import LEVEL, standard_error, verdict
-
 from _reports.figures import (
     Look,
     import_pyplot,

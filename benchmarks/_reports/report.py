@@ -1,13 +1,14 @@
 r"""Writes the report of a plan."""
+from collections import Counter
 from typing import Any, Dict, List
 
 import numpy as np
+
 from _experiments.datasets import base_of, title_of
 from _experiments.plan import Plan
 from _experiments.runner import clock
 from _experiments.significance import NUM_RESAMPLES
 from _experiments.store import Store
-
 from _reports.document import (
     Block,
     Bullets,
@@ -140,6 +141,7 @@ def _report_results(summary: Summary) -> List[Block]:
         Heading(3, 'For whom, and which items'),
         figures['users'], figures['items'],
         Heading(3, 'Cost'),
+        *_report_processors(summary),
         figures['cost'], cost_table(summary),
     ]
     if 'curves' in figures:
@@ -154,6 +156,19 @@ def _report_results(summary: Summary) -> List[Block]:
                  'itself contains.'), graphs,
         ]
     return out
+
+
+def _report_processors(summary: Summary) -> List[Block]:
+    labels: Dict[str, List[str]] = {}
+    for result in summary.results:
+        used = {row['machine'].get('gpu', row['machine']['cpu'])
+                for row in result.rows}
+        labels.setdefault(' and '.join(sorted(used)), []).append(result.label)
+    if len(labels) == 1:
+        return []
+    return [Text('Times on different processors do not compare:'),
+            Bullets([f"{processor}: {', '.join(x)}"
+                     for processor, x in labels.items()])]
 
 
 def _report_gaps(summary: Summary) -> List[Block]:
@@ -178,7 +193,7 @@ def report_origin(summaries: List[Summary], command: str) -> List[Block]:
             for row in result.rows]
     if len(rows) == 0:
         return []
-    machines = {_machine(row) for row in rows}
+    machines = Counter(map(_machine, rows))
     versions = {', '.join(f'{k} {v}' for k, v in row['versions'].items())
                 for row in rows}
     revisions = {row['git'] or 'no checkout' for row in rows}
@@ -191,7 +206,8 @@ def report_origin(summaries: List[Summary], command: str) -> List[Block]:
             *[f'Command of trainings: {x}' for x in sorted(commands)],
             f"{count(len(rows), 'training')}, which took {clock(seconds)} "
             f"one after the other",
-            *[f'Machine: {x}' for x in sorted(machines)],
+            *[f"Machine of {count(n, 'training')}: {x}"
+              for x, n in sorted(machines.items())],
             *[f'Versions: {x}' for x in sorted(versions)],
             *[f'Revision: {x}' for x in sorted(revisions)],
         ]),

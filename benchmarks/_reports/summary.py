@@ -3,6 +3,7 @@ from functools import cached_property
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
+
 from _experiments.plan import BEST_BASELINE, Entry, Plan
 from _experiments.ranks import user_metrics
 from _experiments.significance import holm, paired_bootstrap

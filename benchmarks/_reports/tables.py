@@ -3,12 +3,12 @@ import math
 from typing import Dict, List, Optional
 
 import numpy as np
+
 from _experiments.models import load_description
 from _experiments.plan import Plan
 from _experiments.ranks import DEPTH
 from _experiments.runner import clock
 from _experiments.significance import standard_error
-
 from _reports.document import Table
 from _reports.summary import METRICS, Comparison, K, Result, Summary
 

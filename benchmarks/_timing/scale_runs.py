@@ -5,9 +5,9 @@ import argparse
 from typing import Any, Callable, Dict, Optional, Tuple
 
 import torch
-from _measure import describe_machine, memory, peak_memory, timed, watched
 from torch import Tensor
 
+from _measure import describe_machine, memory, peak_memory, timed, watched
 from _timing.fast_loop import FastLoop, choose_batches
 from _timing.problem import generate_data, make_config, make_model
 from diffmm_pyg.diffusion import GraphDiffusion

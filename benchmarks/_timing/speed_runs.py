@@ -5,8 +5,8 @@ import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
-from _measure import memory, timed, watched
 
+from _measure import memory, timed, watched
 from _timing.arithmetic import Size
 from _timing.fast_loop import PHASES, FastLoop, choose_batches
 from _timing.textbook_loop import TextbookLoop

@@ -3,8 +3,8 @@ from types import ModuleType
 from typing import Any, Dict, List
 
 import numpy as np
-from _experiments.store import Row
 
+from _experiments.store import Row
 from _tuning.spaces import Space, contains, rounded
 from diffmm_pyg.errors import MissingExtraError
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
+
+import diffmm_pyg
 from _experiments.datasets import hash_of_fold, load_own_fold
 from _experiments.models import (
     Description,
@@ -15,8 +17,6 @@ from _experiments.models import (
 from _experiments.runner import Job, run_jobs
 from _experiments.significance import standard_error
 from _experiments.store import Trials
-
-import diffmm_pyg
 from _tuning.propose import propose
 from _tuning.spaces import Space, check_space, load_space, values_of
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from _experiments.models import GROUPS, Config, Description, override, resolve
-
 from diffmm_pyg.errors import ConfigError
 
 FOLDER = Path(__file__).parents[1] / 'spaces'

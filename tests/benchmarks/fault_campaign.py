@@ -15,10 +15,9 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
+import diffmm_pyg  # noqa: E402
 import faults  # noqa: E402
 from _damage.victim import Victim  # noqa: E402
-
-import diffmm_pyg  # noqa: E402
 from diffmm_pyg.training import keeper  # noqa: E402
 from diffmm_pyg.utils import interrupt  # noqa: E402
 

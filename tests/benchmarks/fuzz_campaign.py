@@ -16,7 +16,6 @@ sys.path.insert(0, str(ROOT / 'benchmarks'))
 import fuzz  # noqa: E402
 from _damage.parsers import PARSERS, Parser  # noqa: E402
 from _damage.worker import Limits  # noqa: E402
-
 from diffmm_pyg.errors import DataError  # noqa: E402
 
 

@@ -8,12 +8,12 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
-from _experiments.models import CLASSES, build, load_description, resolve  # noqa: E402
-from _experiments.plan import FOLDER, read_plan  # noqa: E402
 from flat_config import flat  # noqa: E402
 from oracle import assert_close, generator, random_rows  # noqa: E402
 from small import small_data, small_fit  # noqa: E402
 
+from _experiments.models import CLASSES, build, load_description, resolve  # noqa: E402
+from _experiments.plan import FOLDER, read_plan  # noqa: E402
 from diffmm_pyg.diffusion import GraphDiffusion  # noqa: E402
 
 # Variants that are named for completeness, as the preset is like that:

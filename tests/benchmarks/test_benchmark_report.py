@@ -9,6 +9,8 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
+from small import dense, small_data, small_fit  # noqa: E402
+
 from _experiments.graphs import describe_graphs  # noqa: E402
 from _experiments.models import load_description  # noqa: E402
 from _experiments.plan import FOLDER, read_plan  # noqa: E402
@@ -24,7 +26,6 @@ from _reports.document import (  # noqa: E402
 from _reports.figures import Look, import_pyplot, label_points, spread  # noqa: E402
 from _reports.plots_detail import group_by  # noqa: E402
 from _reports.tables import tuning_table  # noqa: E402
-from small import dense, small_data, small_fit  # noqa: E402
 
 
 def test_user_metrics_by_hand():

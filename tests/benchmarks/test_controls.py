@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 
+from oracle import assert_close, generator, random_rows  # noqa: E402
+from small import small_data, small_fit  # noqa: E402
+
 from _experiments.controls import (  # noqa: E402
     RewiredEdges,
     WithEASEEdges,
@@ -20,9 +23,6 @@ from _experiments.controls import (  # noqa: E402
     rewire,
 )
 from _experiments.graphs import describe_graphs  # noqa: E402
-from oracle import assert_close, generator, random_rows  # noqa: E402
-from small import small_data, small_fit  # noqa: E402
-
 from diffmm_pyg.data import modality_features  # noqa: E402
 from diffmm_pyg.nn.models import EASE  # noqa: E402
 from diffmm_pyg.nn.models.drift import drift_embeddings  # noqa: E402

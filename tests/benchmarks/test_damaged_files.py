@@ -26,7 +26,6 @@ from _damage.mutations import (  # noqa: E402
     mutate_safetensors,
 )
 from _damage.parsers import PARSERS  # noqa: E402
-
 from diffmm_pyg.errors import DiffMMError  # noqa: E402
 
 

@@ -11,7 +11,6 @@ import _cell  # noqa: E402
 import _trial  # noqa: E402
 from _experiments import datasets, folds  # noqa: E402
 from _experiments.models import load_description, resolve  # noqa: E402
-
 from diffmm_pyg.data import data_hash  # noqa: E402
 from diffmm_pyg.datasets import FakeMultiModalRec  # noqa: E402
 from diffmm_pyg.errors import DataError  # noqa: E402

@@ -14,7 +14,6 @@ from _experiments.models import (  # noqa: E402
     resolve,
 )
 from _experiments.plan import FOLDER, Cell, read_plan, select  # noqa: E402
-
 from diffmm_pyg.datasets import FakeMultiModalRec  # noqa: E402
 from diffmm_pyg.errors import ConfigError  # noqa: E402
 from diffmm_pyg.presets import load_preset  # noqa: E402

@@ -9,10 +9,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
+from flat_config import flat  # noqa: E402
+
 from _experiments.models import load_description, model_names, resolve  # noqa: E402
 from _experiments.plan import FOLDER, read_plan  # noqa: E402
 from _tuning.spaces import space_names  # noqa: E402
-from flat_config import flat  # noqa: E402
 
 RESULTS = ROOT / 'benchmarks' / 'results'
 

@@ -137,6 +137,23 @@ def test_report_holds_every_model(plan, stub):
     assert '### Differences to C' in markdown
 
 
+def test_report_tells_processors_apart(plan, stub, no_pictures):
+    stub()
+    assert plan() == 0
+    assert 'do not compare' not in (plan.out / 'report.md').read_text()
+    results = plan.out / 'results.jsonl'
+    rows = [json.loads(x) for x in results.read_text().splitlines()]
+    rows[1]['machine']['cpu'] = 'another CPU'  # Of B; its other seed has not.
+    results.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+    assert plan('--report-only') == 0
+    markdown = (plan.out / 'report.md').read_text()
+    assert 'Times on different processors do not compare:' in markdown
+    assert '\n- a CPU and another CPU: B\n' in markdown
+    assert '\n- a CPU: A <1>, C\n' in markdown
+    assert '\n- Machine of 5 trainings: a CPU, 2 cores, 1 GiB' in markdown
+    assert '\n- Machine of 1 training: another CPU, 2 cores' in markdown
+
+
 def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
     stub()
     assert plan('--only', 'c', '--only', 'FAKE', '--seeds', '1') == 0

@@ -21,7 +21,6 @@ from _tuning.spaces import (  # noqa: E402
     space_names,
     values_of,
 )
-
 from diffmm_pyg.datasets import FakeMultiModalRec  # noqa: E402
 from diffmm_pyg.errors import ConfigError  # noqa: E402
 

@@ -17,7 +17,6 @@ from _timing.arithmetic import Size, minimal_work  # noqa: E402
 from _timing.fast_loop import PHASES, choose_batches  # noqa: E402
 from _timing.problem import generate_data, make_config, make_model  # noqa: E402
 from _timing.speed_report import summarize  # noqa: E402
-
 from diffmm_pyg.typing import denoised_edge_type  # noqa: E402
 
 TINY = ['--users', '60', '--items', '40', '--hidden-channels', '6',

@@ -12,7 +12,6 @@ from _experiments.models import load_description, resolve  # noqa: E402
 from _experiments.store import Trials  # noqa: E402
 from _tuning.propose import import_optuna  # noqa: E402
 from _tuning.spaces import contains, load_space  # noqa: E402
-
 from diffmm_pyg.errors import MissingExtraError  # noqa: E402
 
 MODELS = ['ease', 'ease_content', 'late_fusion']
