@@ -7,10 +7,10 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from _cell import Job, read_job, train
 from _experiments.datasets import load_own_fold
 from _experiments.folds import cut_fold
 from _experiments.store import Row, Trials
+from _experiments.training import Job, read_job, train
 from _measure import peak_memory
 from diffmm_pyg.runs import Run
 from torch_geometric.data import HeteroData
@@ -22,15 +22,18 @@ def main() -> None:
     job = read_job()
     data = load_own_fold(job['dataset'], job['folder'],
                          job['config']['modalities'])
-    row = measure(job, data)
-    Trials(Path(job['out'])).append({**job['record'], **row})
+    store = Trials(Path(job['out']))
+    folder = store.folder / 'parts' / job['record']['search']
+    store.append({**job['record'], **measure(job, data, folder)})
 
 
-def measure(job: Job, data: List[HeteroData]) -> Row:
-    r"""Trains on every fold, and returns what is to be known of the trial."""
+def measure(job: Job, data: List[HeteroData], folder: Path) -> Row:
+    r"""Trains on every fold, and returns what is to be known of the trial. Of
+    models that are fused, trainings are kept in :obj:`folder`.
+    """
     folds, versions = [], {}
     for fold in range(job['folds']):
-        run = train(job, cut_fold(data, fold))
+        run, _ = train(job, cut_fold(data, fold), folder / str(fold))
         folds.append(_describe(run))
         versions = run.config['versions']
     metrics = {name: float(np.mean([fold[name] for fold in folds]))

@@ -101,8 +101,9 @@ def hash_of(data: Sequence[HeteroData]) -> str:
 
 def describe_test(data: Sequence[HeteroData]) -> Dict[str, Tensor]:
     r"""Returns what the report needs to know of every positive of the test
-    split, in the order of :meth:`~_ranks.rank_positives`: its :obj:`user`, and
-    the number of training interactions of its user and of its item.
+    split, in the order of :meth:`~_experiments.ranks.rank_positives`: its
+    :obj:`user`, and the number of training interactions of its user and of its
+    item.
     """
     user, item = _labels(data)['test']
     known = data[0][INTERACTS].edge_index

@@ -114,17 +114,22 @@ def resolve(description: Description, dataset: str) -> Config:
     elif len(given['diffusion']) > 0:
         raise ConfigError(f"'{name}' has no 'diffusion'")
     if 'models' in description:
-        out['models'] = [_resolve_part(part, dataset)
+        alone = given['training'] if out['model']['trained'] else None
+        out['models'] = [_resolve_part(part, dataset, alone)
                          for part in description['models']]
     return out
 
 
-def _resolve_part(part: Any, dataset: str) -> Config:
-    config = resolve(load_description(part) if isinstance(part, str) else
-                     part, dataset)
-    # They train together:
-    return {k: v for k, v in config.items()
-            if k not in ['training', 'modalities']}
+def _resolve_part(part: Any, dataset: str,
+                  training: Optional[Dict[str, Any]]) -> Config:
+    description = load_description(part) if isinstance(part, str) else part
+    config = resolve(override(description, {
+        f'training.{key}': value for key, value in (training or {}).items()
+    }), dataset)
+    del config['modalities']
+    if training is None:  # It is trained with the others.
+        del config['training']
+    return config
 
 
 def _complete(fn: Callable, values: Dict[str, Any], where: str,

@@ -149,8 +149,13 @@ def _to_entry(item: Any, common: Dict[str, Any]) -> Entry:
 def _shorten(config: Config, max_epochs: Optional[int]) -> Config:
     if max_epochs is None:
         return config
-    out = {**config, 'training': dict(config['training'])}
-    out['training']['epochs'] = min(max_epochs, out['training']['epochs'])
+    out = dict(config)
+    if 'training' in config:
+        epochs = min(max_epochs, config['training']['epochs'])
+        out['training'] = {**config['training'], 'epochs': epochs}
+    if 'models' in config:
+        out['models'] = [_shorten(part, max_epochs)
+                         for part in config['models']]
     return out
 
 
@@ -161,8 +166,10 @@ def select(plan: Plan, only: Sequence[str]) -> List[Cell]:
         ConfigError: If one of them is not in the plan.
     """
     datasets = {cell.dataset for cell in plan.cells}
-    names = {entry.label: {entry.label.lower(), entry.base}
-             for entry in plan.entries}
+    names = {entry.label: {entry.label.lower()} for entry in plan.entries}
+    for entry in plan.entries:
+        if entry.label == entry.description['title']:  # It is no variant.
+            names[entry.label].add(entry.base)
     wanted = {name.lower() for name in only}
     for name in sorted(wanted):
         if name not in datasets and all(name not in x for x in names.values()):

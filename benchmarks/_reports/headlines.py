@@ -5,6 +5,8 @@ from _experiments.significance import LEVEL, verdict
 from _reports.summary import METRICS, Comparison, K, Result, Summary
 from _reports.tables import number, p_value
 
+MAX_NAMED = 6  # Of models of which the same is said
+
 
 def headlines(summary: Summary) -> List[str]:
     r"""Returns which model is best on validation, and how models compare with
@@ -56,7 +58,14 @@ def _group(comparison: Comparison, results: List[Result]) -> List[str]:
                              for name in METRICS)
         groups.setdefault(text, []).append(f'{result.label} ({percents})')
     return [f"Compared with {comparison.base.label}, {text}: "
-            f"{', '.join(labels)}." for text, labels in sorted(groups.items())]
+            f"{_some(labels)}." for text, labels in sorted(groups.items())]
+
+
+def _some(labels: List[str]) -> str:
+    if len(labels) <= MAX_NAMED:
+        return ', '.join(labels)
+    return (f"{', '.join(labels[:MAX_NAMED - 1])} and "
+            f"{len(labels) - MAX_NAMED + 1} more")
 
 
 def _percent(comparison: Comparison, name: str, label: str) -> str:

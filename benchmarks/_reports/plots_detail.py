@@ -1,64 +1,30 @@
 r"""The pictures of groups of users and items, and of learning."""
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
 from _reports.figures import Look, import_pyplot, to_svg
+from _reports.groups import COLD, Grouped, by_items, by_users
 from _reports.summary import K, Summary
 
 Drawn = Tuple[bytes, str]
-NUM_GROUPS = 5
-COLD = 'none (cold)'
-
-
-class Groups(NamedTuple):
-    r"""Groups by a number of training interactions.
-
-    Args:
-        index (np.ndarray): The group of every element.
-        names ([str]): The names of the groups.
-    """
-    index: np.ndarray
-    names: List[str]
-
-
-def group_by(degree: np.ndarray, num_groups: int = NUM_GROUPS) -> Groups:
-    r"""Returns groups of about the same size, of which those without any
-    training interaction are the first, if there are some.
-    """
-    positive = degree[degree > 0]
-    cuts = np.quantile(positive, np.linspace(0, 1, num_groups + 1)[1:-1],
-                       method='lower') if len(positive) > 0 else []
-    edges = sorted({0, *map(int, cuts)})  # Groups end with these.
-    index = np.searchsorted(edges, degree)
-    _, index = np.unique(index, return_inverse=True)
-    names = []
-    for i in range(index.max() + 1):
-        low, high = degree[index == i].min(), degree[index == i].max()
-        names.append(COLD if high == 0 else str(low) if low == high else
-                     f'{low} to {high}')
-    return Groups(index, names)
 
 
 def draw_groups(summary: Summary, look: Dict[str, Look]) -> Dict[str, Drawn]:
     r"""Draws recall for users with little and much history, and for unknown,
     rare and popular items.
     """
-    positives = summary.results[0].positives
-    _, first = np.unique(positives['user'], return_index=True)
     return {
         'users': _draw_table(
-            summary, look, group_by(positives['user_degree'][first]),
-            {x.label: x.users['recall'] for x in summary.results},
+            by_users(summary), look,
             f'For whom does it work? Recall@{K} by the number of training '
-            f'interactions of the user', 'users',
+            f'interactions of the user',
             f'Test Recall@{K}, means over seeds and over the users of a '
             f'group.'),
         'items': _draw_table(
-            summary, look, group_by(positives['item_degree']),
-            {x.label: x.found for x in summary.results},
+            by_items(summary), look,
             f'Which items are found? Share of the test items among the '
-            f'first {K}, by their number of training interactions', 'pairs',
+            f'first {K}, by their number of training interactions',
             f'Share of the user-item pairs of the test split that are among '
             f'the first {K} recommendations, means over seeds, by how often '
             f'the item occurs in training. Items that never do (cold ones) '
@@ -66,17 +32,14 @@ def draw_groups(summary: Summary, look: Dict[str, Look]) -> Dict[str, Drawn]:
     }
 
 
-def _draw_table(summary: Summary, look: Dict[str, Look], groups: Groups,
-                values: Dict[str, np.ndarray], title: str, counted: str,
+def _draw_table(grouped: Grouped, look: Dict[str, Look], title: str,
                 text: str) -> Drawn:
     plt = import_pyplot()
-    labels = list(values)
-    number = np.bincount(groups.index)
-    x = np.stack([np.bincount(groups.index, values[label]) / number
-                  for label in labels])
+    labels, number = list(grouped.means), grouped.sizes
+    x = np.stack(list(grouped.means.values()))
     # A gap between those that training knows nothing of, and the others:
-    at = np.arange(len(number)) + 0.25 * (groups.names[0] == COLD)
-    if groups.names[0] == COLD:
+    at = np.arange(len(number)) + 0.25 * (grouped.names[0] == COLD)
+    if grouped.names[0] == COLD:
         at[0] = 0
     fig, ax = plt.subplots(figsize=(2.6 + 1.5 * len(number),
                                     1.2 + 0.33 * len(labels)))
@@ -92,8 +55,8 @@ def _draw_table(summary: Summary, look: Dict[str, Look], groups: Groups,
                     color='white' if share > 0.88 else '#222',
                     fontweight='bold' if is_best else 'normal')
     ax.set(xlim=(-0.5, at[-1] + 0.5), ylim=(len(labels) - 0.5, -0.5))
-    ax.set_xticks(at, [f'{name}\n{n:,} {counted}' for name, n in
-                       zip(groups.names, number, strict=True)])
+    ax.set_xticks(at, [f'{name}\n{n:,} {grouped.counted}' for name, n in
+                       zip(grouped.names, number, strict=True)])
     ax.set_yticks(range(len(labels)), labels)
     for tick in ax.get_yticklabels():
         own = look[tick.get_text()]

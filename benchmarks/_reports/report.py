@@ -20,6 +20,7 @@ from _reports.document import (
     to_html,
     to_markdown,
 )
+from _reports.groups import by_items, by_users, group_table
 from _reports.headlines import headlines
 from _reports.plots import draw_all
 from _reports.summary import Summary, summarize
@@ -139,7 +140,8 @@ def _report_results(summary: Summary) -> List[Block]:
         Heading(3, 'How many recommendations'),
         figures['cutoffs'], cutoff_table(summary),
         Heading(3, 'For whom, and which items'),
-        figures['users'], figures['items'],
+        figures['users'], group_table(summary, by_users(summary)),
+        figures['items'], group_table(summary, by_items(summary)),
         Heading(3, 'Cost'),
         *_report_processors(summary),
         figures['cost'], cost_table(summary),

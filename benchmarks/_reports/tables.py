@@ -28,7 +28,7 @@ def p_value(value: float) -> str:
     return f'{value:.4f}' if value < 0.001 else f'{value:.3f}'
 
 
-def _table(header: List[str], rows: List[List[str]],
+def model_table(header: List[str], rows: List[List[str]],
            results: List[Result]) -> Table:
     # A row per model, where ours among others are bold:
     ours = [i for i, result in enumerate(results) if result.is_ours]
@@ -52,7 +52,7 @@ def accuracy_table(summary: Summary) -> Table:
             row += [_spread(result.mean(key), result.deviation(key)),
                     number(standard_error(result.users[name]))]
         rows.append(row)
-    return _table(header, rows, summary.results)
+    return model_table(header, rows, summary.results)
 
 
 def tuning_table(plan: Plan, dataset: str) -> Optional[Table]:
@@ -94,7 +94,7 @@ def significance_table(summary: Summary, comparison: Comparison) -> Table:
             row += [f'{mean:+.4f}', percent, f'{low:+.4f} to {high:+.4f}',
                     p_value(p)]
         rows.append(row)
-    return _table(header, rows, summary.results)
+    return model_table(header, rows, summary.results)
 
 
 def selection_table(summary: Summary) -> Optional[Table]:
@@ -117,7 +117,7 @@ def selection_table(summary: Summary) -> Optional[Table]:
         return None
     labels = [x.label for x in summary.results]
     rows = [list(row) for row in zip(labels, *known.values(), strict=True)]
-    return _table(['Model', *known], rows, summary.results)
+    return model_table(['Model', *known], rows, summary.results)
 
 
 def cutoff_table(summary: Summary) -> Table:
@@ -128,7 +128,7 @@ def cutoff_table(summary: Summary) -> Table:
                          for key in keys]]
     rows = [[result.label, *[number(result.mean(key)) for key in keys]]
             for result in summary.results]
-    return _table(header, rows, summary.results)
+    return model_table(header, rows, summary.results)
 
 
 def cost_table(summary: Summary) -> Table:
@@ -140,16 +140,18 @@ def cost_table(summary: Summary) -> Table:
     for result in summary.results:
         epochs = np.mean([number for _, number in result.epochs])
         seconds = result.field('training_seconds')
+        in_epochs = np.mean([sum(epoch['seconds'] for epoch in row['history'])
+                             for row in result.rows])
         rows.append([
             result.label,
             clock(seconds) if seconds >= 10 else f'{seconds:.2f} s',
             result.rows[0]['config']['training']['precision'],
-            f'{seconds / epochs:.2f}',
+            f'{in_epochs / epochs:.2f}',
             ', '.join(f'{kept}/{number}' for kept, number in result.epochs),
             f"{result.field('peak_bytes') / 2**20:.0f}",
             f"{result.field('parameters'):,.0f}",
         ])
-    return _table(header, rows, summary.results)
+    return model_table(header, rows, summary.results)
 
 
 def graph_table(summary: Summary) -> Optional[Table]:

@@ -68,11 +68,13 @@ class Search(NamedTuple):
         r"""Returns the job with what is tried, judging by all trials before
         it.
         """
-        rows = [row for key, row in store.rows().items() if key in
-                {x['key'] for x in self.jobs(job['trial'])}]
+        before = {x['key'] for x in self.jobs(job['trial'])}
+        rows = [row for key, row in store.rows().items() if key in before]
         current = values_of(resolve(self.description, self.dataset),
                             self.space)
-        changes = propose(self.space, current, rows, job['trial'], self.seed)
+        # Another search of the same model is to try other values:
+        changes = propose(self.space, current, rows, job['trial'],
+                          int(self.key, 16))
         config = resolve(override(self.description, changes), self.dataset)
         record = {**job['record'], 'search': self.key, 'model': self.name,
                   'trial': job['trial'], 'set': changes,

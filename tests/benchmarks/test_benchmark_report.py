@@ -13,7 +13,7 @@ from small import dense, small_data, small_fit  # noqa: E402
 
 from _experiments.graphs import describe_graphs  # noqa: E402
 from _experiments.models import load_description  # noqa: E402
-from _experiments.plan import FOLDER, read_plan  # noqa: E402
+from _experiments.plan import FOLDER, Entry, read_plan  # noqa: E402
 from _experiments.ranks import rank_positives, user_metrics  # noqa: E402
 from _reports.document import (  # noqa: E402
     Bullets,
@@ -24,7 +24,13 @@ from _reports.document import (  # noqa: E402
     to_markdown,
 )
 from _reports.figures import Look, import_pyplot, label_points, spread  # noqa: E402
-from _reports.plots_detail import group_by  # noqa: E402
+from _reports.groups import (  # noqa: E402
+    by_items,
+    by_users,
+    group_by,
+    group_table,
+)
+from _reports.summary import Result, Summary  # noqa: E402
 from _reports.tables import tuning_table  # noqa: E402
 
 
@@ -107,6 +113,25 @@ def test_groups():
     assert out.index.tolist() == [0, 0, 1, 1, 1, 2, 2, 3, 3, 0]
     assert group_by(np.array([5, 5, 5])).names == ['5']
     assert group_by(np.array([0, 0])).names == ['none (cold)']
+
+
+def test_tables_of_groups():
+    # Users 1 and 4 have two positives each, of which others are found.
+    positives = {'user': np.array([1, 1, 3, 4, 4]),
+                 'user_degree': np.array([2, 2, 0, 2, 2]),
+                 'item_degree': np.array([0, 5, 0, 5, 5])}
+    entry = Entry('A', 'ease', {'role': 'baseline'})
+    result = Result(entry, [], None)
+    result.positives = positives
+    result.users = {'recall': np.array([0.5, 1., 0.])}
+    result.found = np.array([1., 0., 0.5, 0., 1.])
+    summary = Summary('fake', {}, [result], [], {}, [])
+    table = group_table(summary, by_users(summary))
+    assert table.header == ['Model', 'none (cold) (1 users)', '2 (2 users)']
+    assert table.rows == [['A', '1.000', '0.250']]
+    table = group_table(summary, by_items(summary))
+    assert table.header[1:] == ['none (cold) (2 pairs)', '5 (3 pairs)']
+    assert table.rows == [['A', '0.750', '0.333']]
 
 
 def test_spread_moves_as_little_as_needed():

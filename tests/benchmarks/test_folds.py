@@ -7,9 +7,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
-import _cell  # noqa: E402
 import _trial  # noqa: E402
-from _experiments import datasets, folds  # noqa: E402
+from _experiments import datasets, folds, training  # noqa: E402
 from _experiments.models import load_description, resolve  # noqa: E402
 from diffmm_pyg.data import data_hash  # noqa: E402
 from diffmm_pyg.datasets import FakeMultiModalRec  # noqa: E402
@@ -79,7 +78,34 @@ def test_a_dataset_split_at_random_knows_nothing_of_its_own_splits():
     assert datasets.hash_of(data) != datasets.hash_of(own)
 
 
-def test_trials_cannot_see_the_test_split(monkeypatch):
+def test_trials_share_the_trainings_of_parts(monkeypatch, tmp_path):
+    data = datasets.load_own_fold('fake', None, None)
+    config = resolve({
+        'class': 'LateFusion', 'models': ['light_gcn', 'popularity'],
+        'model': {'trained': True, 'weights': [1., 0.5]},
+        'training': {'epochs': 2, 'lr': 0.01}}, 'fake')
+    job = {'seed': 0, 'config': config}
+    run, seconds = training.train(job, data)
+    assert len(run.history) == 1 and seconds > run.history[0]['seconds']
+
+    steps = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, 'step',
+                        lambda *args, **kwargs: steps.append(0) or
+                        step(*args, **kwargs))
+    kept, _ = training.train(job, data, tmp_path)
+    assert len(steps) > 0
+    del steps[:]
+    config['model']['weights'] = [1., 0.25]
+    other, again = training.train(job, data, tmp_path)
+    assert len(steps) == 0 and again > 0.
+    for name, x in kept.state.items():
+        torch.testing.assert_close(x, run.state[name])
+        assert x.equal(other.state[name]) == (name != 'weights')
+    assert run.metrics['val'] == kept.metrics['val']
+
+
+def test_trials_cannot_see_the_test_split(monkeypatch, tmp_path):
     whole = datasets.load_dataset('fake', None, None)
     sizes = whole[0][USER].num_nodes, whole[0][ITEM].num_nodes
     secret = positives(whole[2])[0] * sizes[1] + positives(whole[2])[1]
@@ -89,13 +115,13 @@ def test_trials_cannot_see_the_test_split(monkeypatch):
         given.append(data)
         return original(model, data, **kwargs)
 
-    original = _cell.fit
-    monkeypatch.setattr(_cell, 'fit', fit)
+    original = training.fit
+    monkeypatch.setattr(training, 'fit', fit)
     config = resolve(load_description('ease'), 'fake')
     job = {'key': 'k', 'label': 'EASE', 'dataset': 'fake', 'seed': 0,
            'config': config, 'folds': 3, 'threads': 1, 'start': 0.}
     data = datasets.load_own_fold('fake', None, None)
-    row = _trial.measure(job, data)
+    row = _trial.measure(job, data, tmp_path)
     assert [len(graphs) for graphs in given] == [2, 2, 2]
     for graph in [graph for graphs in given for graph in graphs]:
         for name, value in graph[INTERACTS].items():
@@ -105,8 +131,8 @@ def test_trials_cannot_see_the_test_split(monkeypatch):
     values = [fold['recall@20'] for fold in row['folds']]
     assert row['value'] == pytest.approx(sum(values) / 3)
     assert len(set(values)) == 3 and 0.2 < min(values)
-    assert values[0] == pytest.approx(_cell.train(job, whole).metrics['val'][
-        'recall@20'])
+    run, _ = training.train(job, whole)
+    assert values[0] == pytest.approx(run.metrics['val']['recall@20'])
 
     # Neither does the name of a search tell anything of it:
     before = datasets.hash_of_fold(data)

@@ -83,6 +83,16 @@ def test_ablations_are_grouped():
     assert accuracy_table_of(results).strong == ()  # All are ours.
 
 
+def test_of_many_models_some_are_named():
+    def last(count):
+        results = [make_result(x, 'ours') for x in 'ABCDEFGHIJ'[:count + 1]]
+        return headlines(make_summary(results, results[0], **{
+            x.label: (-.01, .01) for x in results[1:]}))[-1]
+
+    assert last(6).count('(-10.0%, -20.0%)') == 6 and 'more' not in last(6)
+    assert last(8).endswith('F (-10.0%, -20.0%) and 3 more.')
+
+
 def accuracy_table_of(results):
     for result in results:
         result.users = {'recall': result.values('recall@20'),
@@ -108,7 +118,7 @@ def test_no_two_models_look_alike():
 
 @pytest.mark.parametrize('first', [0, 1])  # 0 in older results
 def test_kept_epochs_count_from_one(first):
-    history = [{'epoch': first + i} for i in range(5)]
+    history = [{'epoch': first + i, 'seconds': 1.} for i in range(5)]
     result = make_result('A', history=history, best_epoch=first + 2,
                          training_seconds=10., peak_bytes=2**21, parameters=3,
                          config={'training': {'precision': 'bf16'}})
@@ -116,7 +126,8 @@ def test_kept_epochs_count_from_one(first):
     result.rows.append({**result.rows[0], 'best_epoch': first,
                         'history': history[:2]})
     table = cost_table(Summary('fake', {}, [result], [], {}, []))
-    assert table.rows[0][2:] == ['bf16', '2.86', '3/5, 1/2', '2', '3']
+    # Parts of a fusion may have been trained before its epochs:
+    assert table.rows[0][1:] == ['10 s', 'bf16', '1.00', '3/5, 1/2', '2', '3']
 
 
 def test_counts():

@@ -104,6 +104,21 @@ def test_what_was_tuned_holds_for_one_dataset():
         resolve({**base, 'tuned': {'a': {'set': {'model.x': 1}}}}, 'a')
 
 
+def test_parts_that_are_trained_by_themselves():
+    base = {'class': 'LateFusion', 'models': ['light_gcn', 'mult_dae'],
+            'model': {'trained': True}, 'training': {'batch_size': 7}}
+    parts = resolve(base, 'tiktok')['models']
+    alone = [resolve(load_description(name), 'tiktok')['training']
+             for name in base['models']]
+    assert alone[0] != alone[1]
+    # What the fusion says holds for all of them:
+    assert [part['training'] for part in parts] == [
+        {**training, 'batch_size': 7} for training in alone]
+    joint = resolve({**base, 'model': {}}, 'tiktok')
+    assert joint['training']['batch_size'] == 7
+    assert all('training' not in part for part in joint['models'])
+
+
 @pytest.mark.parametrize('changes,message', [
     ({'modle.k': 1}, "A model has no 'modle'; choose among"),
     ({'model.kk': 1}, "'DiffMM' has no 'kk'; choose among"),
@@ -168,13 +183,16 @@ def test_keys_tell_what_changes_numbers(tmp_path, monkeypatch):
 def test_only(tmp_path):
     plan = read_plan(make_plan(
         tmp_path, datasets=['fake', 'tiktok'], seeds=1,
-        models=['strict', 'reference']))
+        models=['strict', 'reference', {
+            'base': 'strict', 'label': 'DiffMM variant', 'set': {}}]))
 
     def names(*only):
         return [(c.dataset, c.label[7:]) for c in select(plan, only)]
 
-    assert len(names()) == 4
+    assert len(names()) == 6
     assert names('strict') == [('fake', 'strict'), ('tiktok', 'strict')]
     assert names('DiffMM Strict', 'tiktok') == [('tiktok', 'strict')]
-    assert names('fake') == [('fake', 'strict'), ('fake', 'reference')]
+    assert names('fake') == [('fake', 'strict'), ('fake', 'reference'),
+                             ('fake', 'variant')]
+    assert names('diffmm variant', 'fake') == [('fake', 'variant')]
     assert len(names('strict', 'reference')) == 4

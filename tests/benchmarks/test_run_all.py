@@ -7,10 +7,10 @@ import pytest
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
 
-import _cell  # noqa: E402
 import run_all  # noqa: E402
 from _experiments import runner  # noqa: E402
 from _experiments.store import Store, load_arrays  # noqa: E402
+from _experiments.training import train  # noqa: E402
 from _reports import report  # noqa: E402
 
 LABELS = ['A <1>', 'B', 'C']
@@ -277,7 +277,7 @@ def test_a_real_cell(plan, no_pictures, monkeypatch):
 
     # The same training here gives the same numbers:
     data = run_all.load_dataset('fake', None, None)
-    run = _cell.train({'seed': 0, 'config': config}, data)
+    run, _ = train({'seed': 0, 'config': config}, data)
     assert run.metrics['test']['recall@20'] == pytest.approx(
         row['metrics']['test']['recall@20'])
     store = Store(plan.out)

@@ -4,9 +4,7 @@ from torch import Tensor
 
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.models.recommender import Key, Phase
-from diffmm_pyg.nn.models.row_recommender import (
-    RowRecommender,
-)
+from diffmm_pyg.nn.models.row_recommender import RowRecommender
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
 
@@ -17,8 +15,8 @@ class DiffRec(RowRecommender):
     r"""The recommender from `"Diffusion Recommender Model"
     <https://arxiv.org/abs/2304.04971>`_: rows of interactions are noised, a
     network predicts the clean ones, and the reverse process from the clean
-    row, *i.e.*, from :math:`x_T = x_0`, makes the scores. With timesteps
-    drawn uniformly,
+    row, *i.e.*, from :math:`x_T = x_0`, makes the scores. Timesteps are drawn
+    uniformly, where the paper draws those of large losses more often:
 
     .. math::
         \mathcal{L} = \mathbb{E}_{t, \epsilon} \left[ \left(
@@ -26,8 +24,9 @@ class DiffRec(RowRecommender):
         \hat{x}_\theta(x_t, t) \|^2 \right], \quad
         x_{t-1} = c_1(t) \, \hat{x}_\theta(x_t, t) + c_2(t) \, x_t,
 
-    and at :math:`t = 0` the prediction itself is the score, which ends in a
-    linear layer: :math:`\hat{y}_u = \mathbf{W}_2 h_u + \mathbf{b}_2`.
+    with a weight of 1 at :math:`t = 0`, where the prediction itself is the
+    score, which ends in a linear layer: :math:`\hat{y}_u = \mathbf{W}_2 h_u +
+    \mathbf{b}_2`.
 
     Args:
         num_users (int): The number of users.

@@ -1,6 +1,8 @@
 r"""Inner products of all pairs of items, by their interactions and by their
 features.
 """
+from typing import Optional
+
 import torch
 from torch import Tensor
 
@@ -11,10 +13,17 @@ from diffmm_pyg.utils.topk import MAX_BLOCK_NUMEL
 from torch_geometric.data import HeteroData
 
 
-def interaction_gram(rows: SparseRows) -> Tensor:
-    r"""Returns :math:`\mathbf{X}^{\top} \mathbf{X}`, the number of rows that
-    two items are both in, of shape :math:`(|\mathcal{I}|, |\mathcal{I}|)`, in
-    time that grows with interactions times items.
+def interaction_gram(rows: SparseRows,
+                     weight: Optional[Tensor] = None) -> Tensor:
+    r"""Returns :math:`\mathbf{X}^{\top} \mathrm{diag}(\mathbf{w}) \,
+    \mathbf{X}`, the number (or weight) of rows that two items are both in, of
+    shape :math:`(|\mathcal{I}|, |\mathcal{I}|)`, in time that grows with
+    interactions times items.
+
+    Args:
+        rows (SparseRows): The rows, :math:`(|\mathcal{U}|, |\mathcal{I}|)`.
+        weight (torch.Tensor, optional): The weights :math:`\mathbf{w}` of the
+            rows; all 1 if not given. (default: :obj:`None`)
     """
     dtype, num_items = torch.get_default_dtype(), rows.num_cols
     items = SparseRows.from_edge_index(rows.edge_index.flip(0), num_items,
@@ -25,6 +34,8 @@ def interaction_gram(rows: SparseRows) -> Tensor:
     for start in range(0, num_items, size):
         end = min(start + size, num_items)
         block = items.narrow(start, end).to_dense(dtype).t()
+        if weight is not None:
+            block = weight.to(dtype).view(-1, 1) * block
         out[:, start:end] = items.matmul(block.contiguous())
     return out
 

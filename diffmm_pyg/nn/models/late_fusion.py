@@ -27,14 +27,18 @@ class LateFusion(Recommender):
         {\sigma^n_u}.
 
     The means :math:`\mu^n_u` do not change a ranking and are left out. The
-    models train in turn, each by its own loss; what a model without phases
-    computes is kept for the whole training.
+    models train in turn, each by its own loss, until their sum is best; or
+    each has been trained before, until it was best by itself. What a model
+    without phases computes is kept for the whole training.
 
     Args:
         models ([Recommender]): The models. At most one of them may be an
             item-item model, and one a :class:`~diffmm_pyg.nn.DiffMM`.
         weights ([float], optional): Their weights :math:`w_n`; all 1 if not
             given. (default: :obj:`None`)
+        trained (bool, optional): If set to :obj:`True`, the models have been
+            trained by :meth:`~diffmm_pyg.fit`, and stay as they are.
+            (default: :obj:`False`)
 
     Raises:
         ConfigError: If the models cannot be fused.
@@ -44,7 +48,8 @@ class LateFusion(Recommender):
     weights: Tensor
 
     def __init__(self, models: Sequence[Recommender],
-                 weights: Optional[Sequence[float]] = None):
+                 weights: Optional[Sequence[float]] = None,
+                 trained: bool = False):
         super().__init__()
         weights = [1.] * len(models) if weights is None else list(weights)
         if len(models) == 0 or len(weights) != len(models):
@@ -61,6 +66,7 @@ class LateFusion(Recommender):
             models)  # type: ignore[assignment]
         # A part of what a run keeps:
         self.register_buffer('weights', torch.tensor(weights))
+        self.trained = trained
         self._data: Optional[HeteroData] = None
         self._kept: Dict[int, Optional[Embeddings]] = {}
 
@@ -68,7 +74,9 @@ class LateFusion(Recommender):
         out: List[Phase] = []
         self._data, self._kept = data, {}
         for i, model in enumerate(self.models):
-            phases = model.phases(data)
+            if self.trained and model.data is not None:
+                _adopt_generated(data, model.data)
+            phases = [] if self.trained else model.phases(data)
             if len(phases) == 0:
                 self._kept[i] = None
             prefix = f'{type(model).__name__}.{i}'
@@ -92,3 +100,14 @@ class LateFusion(Recommender):
     def __repr__(self) -> str:
         models = ', '.join(str(model) for model in self.models)
         return f'{self.__class__.__name__}([{models}])'
+
+
+def _adopt_generated(data: HeteroData, other: HeteroData) -> None:
+    r"""Writes what :obj:`other` alone holds, *e.g.*, generated edges, into
+    :obj:`data`.
+    """
+    for store in other.stores:
+        own = data if store._key is None else data[store._key]
+        for name, value in store.items():
+            if name not in own:
+                own[name] = value

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -29,12 +31,15 @@ def naive_neighbors(vectors, k, shrink):
 
 @given(seed=st.integers(0, 2**31), k=st.integers(1, NUM_ITEMS + 2),
        shrink=st.sampled_from([0., 0.5, 10.]),
-       similarity=st.sampled_from(['collaborative', 'content']))
-def test_scores_equal_naive_ones(double, seed, k, shrink, similarity):
+       similarity=st.sampled_from(['collaborative', 'content']),
+       weighting=st.sampled_from(['none', 'idf', 'unit']))
+def test_scores_equal_naive_ones(double, seed, k, shrink, similarity,
+                                 weighting):
     data, x = make_data(seed, NUM_USERS, NUM_ITEMS)
-    model = ItemKNN(NUM_USERS, NUM_ITEMS, k, shrink, similarity)
+    model = ItemKNN(NUM_USERS, NUM_ITEMS, k, shrink, similarity, weighting)
     user_emb, item_emb = model.embed(data)
-    vectors = x.t() if similarity == 'collaborative' else naive_content(data)
+    vectors = (naive_weighted(x, weighting).t() if similarity ==
+               'collaborative' else naive_content(data))
     expected = naive_neighbors(vectors, k, shrink)
     # Which of equal similarities are kept is nobody's business:
     assert_close(item_emb.sort().values, expected.sort().values)
@@ -45,6 +50,16 @@ def test_scores_equal_naive_ones(double, seed, k, shrink, similarity):
     assert (item_emb.diagonal() == 0).all()
     assert_close(dense_users(user_emb) @ item_emb.t(),
                  x @ item_emb.t())
+
+
+def naive_weighted(x, weighting):
+    out = x.clone()
+    for row in out:
+        if weighting == 'idf':  # A user of all items tells nothing apart.
+            row *= max(0., math.log(NUM_ITEMS / (1 + float(row.sum()))))
+        if weighting == 'unit' and row.any():
+            row /= row.norm()
+    return out
 
 
 def naive_pair(vectors, i, j, shrink):
@@ -90,3 +105,5 @@ def test_errors():
         ItemKNN(3, 3, shrink=-1.)
     with pytest.raises(ValueError, match="'similarity' must be one of"):
         ItemKNN(3, 3, similarity='euclidean')
+    with pytest.raises(ValueError, match="'weighting' must be one of"):
+        ItemKNN(3, 3, weighting='tf')

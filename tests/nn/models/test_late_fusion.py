@@ -75,6 +75,30 @@ def test_what_does_not_train_is_computed_once(monkeypatch):
         assert not torch.allclose(scores(*a), scores(*b))
 
 
+def test_trained_models_stay_as_they_are():
+    data = small_data()
+    models = [small_model(data), MultDAE(60, 40, 4), EASE(60, 40)]
+    runs = [small_fit(data, model, lr=1e-2) for model in models[:2]]
+    before = {k: x.clone() for k, x in runs[0].state.items()}
+    fresh = small_data()  # Without generated edges
+    run = small_fit(fresh, LateFusion(models, [1., 2., 0.5], trained=True),
+                    lr=1.)
+    assert len(run.history) == 1
+    assert all(x.equal(run.state[f'models.0.{k}']) for k, x in before.items())
+    embeddings = [(runs[0].user_emb, runs[0].item_emb),
+                  (runs[1].user_emb, runs[1].item_emb),
+                  models[2].embed(data[0])]
+    expected = torch.zeros(60, 40)
+    for (user_emb, item_emb), weight in zip(embeddings, [1., 2., 0.5],
+                                            strict=True):
+        score = scores(user_emb, item_emb)
+        expected += weight * (score - score.mean(1, True)) / score.std(
+            1, correction=0, keepdim=True)
+    actual = scores(run.user_emb, run.item_emb)
+    torch.testing.assert_close(actual - actual.mean(1, True), expected,
+                               rtol=1e-4, atol=1e-4)
+
+
 def test_weights_are_kept_by_a_run():
     data = small_data()
     run = small_fit(data, LateFusion([EASE(60, 40), Popularity(60, 40)],

@@ -1,0 +1,78 @@
+r"""What the processes of cells and of trials do."""
+import hashlib
+import json
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import torch
+
+from _experiments.models import Config, build
+from diffmm_pyg.nn.models import Recommender
+from diffmm_pyg.runs import Run
+from diffmm_pyg.training import fit
+from torch_geometric import seed_everything
+from torch_geometric.data import HeteroData
+
+Job = Dict[str, Any]
+
+
+def read_job() -> Job:
+    r"""Reads what to do, and makes this process end with the runner."""
+    job = json.loads(sys.stdin.readline())
+    # Nobody is to read the results if there is no runner any more:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    torch.set_num_threads(job['threads'])
+    return job
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()  # Returns when the other end is closed.
+    os._exit(1)
+
+
+def train(job: Job, data: List[HeteroData],
+          folder: Optional[Path] = None) -> Tuple[Run, float]:
+    r"""Trains a model by the protocol that never looks at the test split to
+    choose anything; it is watched if it is among :obj:`data`. Parts that are
+    trained by themselves come first.
+
+    Args:
+        job (Dict): What to train, and the seed.
+        data ([HeteroData]): The splits.
+        folder (Path, optional): Keeps the trainings of parts on this data, so
+            that none runs twice. (default: :obj:`None`)
+
+    Returns:
+        The run, and the seconds that all epochs took.
+    """
+    seed_everything(job['seed'])
+    model = build(job['config'], data[0])
+    options = dict(seed=job['seed'], protocol='strict', watch_test=True,
+                   progress=False)
+    seconds = 0.
+    for part, config in _parts(model, job['config']):
+        if folder is not None:
+            text = json.dumps(config, sort_keys=True)
+            name = hashlib.sha256(text.encode()).hexdigest()[:24]
+            options.update(out=str(folder / name), resume=True)
+        seconds += _seconds(fit(part, data, **config['training'], **options))
+    options.update(out=None, resume=False)
+    run = fit(model, data, **job['config']['training'], **options)
+    return run, seconds + _seconds(run)
+
+
+def _parts(model: Recommender,
+           config: Config) -> Iterator[Tuple[Recommender, Config]]:
+    for part, x in zip(getattr(model, 'models', []), config.get('models', []),
+                       strict=True):
+        if 'training' in x:
+            yield part, x
+
+
+def _seconds(run: Run) -> float:
+    return sum(row['seconds'] for row in run.history)
