@@ -53,7 +53,8 @@ def draw_overview(summary: Summary, look: Dict[str, Look]) -> Drawn:
                        color=look[summary.yardstick.label].color,
                        linestyle=':', linewidth=1)
         ax.set(title=f'{title}@{K} on the test split (right is better)',
-               xlim=(0, None), ylim=(len(results) - 0.5, -0.5))
+               xlim=(0, 1.03 * ax.get_xlim()[1]),
+               ylim=(len(results) - 0.5, -0.5))
         ax.grid(axis='x', alpha=0.3)
         ax.tick_params(left=False)
     _name_rows(axs[0], results, look)
