@@ -3,8 +3,9 @@ r"""Sets everything up in a virtual environment, then runs or tests it.
 
     python3 setup_env.py run [OPTIONS]     train on the default data
     python3 setup_env.py test [OPTIONS]    run the test suite in parallel
+    python3 setup_env.py doctor            only say what is there
 
-Further options go to `python -m diffmm_pyg train` or `python -m pytest`. The
+Further options go to `python -m diffmm_pyg` or `python -m pytest`. The
 environment is that of $DIFFMM_VENV, or the active one, or .venv beside this
 file. A torch that is already there is kept.
 """
@@ -29,9 +30,10 @@ PINS = re.findall(r'\S+==\S+', CONFIG['options.extras_require']['sparse'])
 TORCH = ['2.13.0']  # What the tests passed with, newest first.
 TORCH_WHEELS = 'https://download.pytorch.org/whl/cpu'
 PYG_WHEELS = 'https://data.pyg.org/whl/torch-{}+{}.html'
+RUN = 'train,plots,parquet', 'accelerate safetensors matplotlib pyarrow'
 MODES = {  # extras, what they bring, and the command
-    'run': ('train,plots,parquet', 'accelerate safetensors matplotlib pyarrow',
-            '-m diffmm_pyg train'.split()),
+    'run': (*RUN, '-m diffmm_pyg train'.split()),
+    'doctor': (*RUN, '-m diffmm_pyg doctor'.split()),
     'test': ('test', 'accelerate safetensors matplotlib pyarrow pytest '
              'xdist hypothesis ir_measures',
              '-m pytest -n auto --maxprocesses 8 --dist loadfile'.split()),

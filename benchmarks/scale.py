@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 
+from _command import describe_command, git_revision
 from _timing.problem import PRESET, add_arguments, make_config, set_up
 from _timing.scale_report import (
     fit_exponents,
@@ -69,13 +70,16 @@ def main(argv: Optional[Sequence[str]] = None) -> List[Dict[str, Any]]:
     path = Path(args.out)
     results = read_results(path)
     chosen = settings(args)
+    own = sys.argv[1:] if argv is None else argv
+    record = {'command': describe_command('scale.py', own),
+              'git': git_revision()}
     mine = []
     for users, items in sorted(product(args.users, args.items), key=sum):
         wanted = {**chosen, 'users': users, 'items': items}
         row = next((r for r in results
                     if {**r, **wanted} == r), None)
         if row is None:
-            row = {**wanted, **run_size(args, argv, users, items)}
+            row = {**record, **wanted, **run_size(own, users, items)}
             if 'failed' not in row:  # The next run may have more memory.
                 with path.open('a') as f:
                     f.write(json.dumps(row) + '\n')
@@ -113,12 +117,10 @@ def read_results(path: Path) -> List[Dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def run_size(args: argparse.Namespace, argv: Optional[Sequence[str]],
-             users: int, items: int) -> Dict[str, Any]:
+def run_size(argv: Sequence[str], users: int, items: int) -> Dict[str, Any]:
     r"""Measures one size in a new process."""
-    own = sys.argv[1:] if argv is None else argv
     done = subprocess.run(
-        [sys.executable, __file__, *own, '--size', str(users), str(items)],
+        [sys.executable, __file__, *argv, '--size', str(users), str(items)],
         stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         # Negative is the signal, such as 9 of a system without memory left.

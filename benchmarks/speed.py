@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
+from _command import describe_command, git_revision
 from _measure import describe_machine, measure_limits, supports_bf16
 from _timing.arithmetic import minimal_work
 from _timing.fast_loop import FastLoop
@@ -32,6 +33,7 @@ from _timing.speed_runs import (
     sizes,
 )
 from _timing.textbook_loop import TextbookLoop
+from diffmm_pyg.errors import DiffMMError
 from diffmm_pyg.typing import INTERACTS, ITEM, USER
 
 NAMES = ['textbook', 'fast_fp32', 'fast_bf16']
@@ -77,6 +79,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     args = parse_args(argv)
+    own = sys.argv[1:] if argv is None else argv
     set_up(args)
     if args.data is not None:
         data = load_tiktok(args)
@@ -93,6 +96,8 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     machine = describe_machine(args.device)
     machine['limits'] = measure_limits(args.device, args.peak_size)
     result = {
+        'command': describe_command('speed.py', own),
+        'git': git_revision(),
         'settings': settings(args, data, loops),
         'machine': machine,
     }
@@ -106,7 +111,6 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     if not args.device.startswith('cuda'):
         result['gpu'] = 'not measured'
     if args.memory:
-        own = sys.argv[1:] if argv is None else argv
         result['memory'] = compare_memory(__file__, own, names)
     if args.profile:
         result['profile'] = {
@@ -165,4 +169,7 @@ def settings(args: argparse.Namespace, data: Data,
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except DiffMMError as e:
+        sys.exit(f'error: {e}')

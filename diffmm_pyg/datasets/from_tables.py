@@ -64,8 +64,8 @@ def hetero_data_from_tables(
         columns (Dict[str, str], optional): The names of the columns
             :obj:`"user"`, :obj:`"item"`, :obj:`"timestamp"` and
             :obj:`"split"`, where they are not these, or those of RecBole and
-            MMRec (:obj:`user_id`, :obj:`userID`, :obj:`x_label`).
-            (default: :obj:`None`)
+            MMRec (:obj:`user_id`, :obj:`userID`, :obj:`x_label`), in all
+            tables, that of :obj:`item_ids` included. (default: :obj:`None`)
         split (str, optional): The split: by the :obj:`"column"` that says
             train, val or test (or 0, 1 or 2), by :obj:`"time"`, the latest
             interactions of every user being tested, or at :obj:`"random"`.

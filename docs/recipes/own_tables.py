@@ -4,7 +4,8 @@ recommendations with your ids, as CSV on the standard output:
     python docs/recipes/own_tables.py orders.parquet items.csv \
         image=image.npy text=text.npy --columns user=customer item=sku
 
-Row n of every feature file belongs to row n of the table of items.
+Row n of every feature file belongs to row n of the table of items, whose ids
+are in a column of the same name (here, sku).
 """
 import argparse
 import csv

@@ -29,6 +29,8 @@ def test_sizes_are_measured_once(tmp_path, monkeypatch, capsys):
     argv = [*TINY, '--items', '40', '--steps', '1', '--out', str(out)]
     row, = scale.main([*argv, '--users', '60'])
     assert [json.loads(line) for line in out.read_text().splitlines()] == [row]
+    assert row['command'].startswith('python benchmarks/scale.py --')
+    assert row['command'].endswith('--out scale.jsonl --users 60')
     assert row['items'] == 40 and row['hidden_channels'] == 6
     assert list(row['phases']) == PHASES
     assert all(p['seconds'] > 0 for p in row['phases'].values())
@@ -37,7 +39,7 @@ def test_sizes_are_measured_once(tmp_path, monkeypatch, capsys):
 
     measured = []
 
-    def run_size(args, argv, users, items):
+    def run_size(argv, users, items):
         measured.append(users)
         return {'failed': 9} if users == 90 else {**row, 'users': users}
 

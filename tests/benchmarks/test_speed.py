@@ -112,6 +112,8 @@ def test_json_plot_and_memory(tmp_path, monkeypatch, capsys):
     speed.main([*TINY, '--memory', '--json', str(out), '--plot', str(plot)])
     result = json.loads(out.read_text())
 
+    assert result['command'].startswith('python benchmarks/speed.py --')
+    assert result['command'].endswith('--json speed.json --plot speed.png')
     assert result['settings']['data'] == 'generated'
     assert result['settings']['timed_steps'] == 1
     assert len(result['repeats']) == 2
