@@ -3,7 +3,7 @@ r"""Sets everything up in a virtual environment, then runs or tests it.
 
     python3 setup_env.py run [OPTIONS]     train on the default data
     python3 setup_env.py test [OPTIONS]    run the test suite in parallel
-    python3 setup_env.py doctor            only say what is there
+    python3 setup_env.py doctor            say what it has; train nothing
 
 Further options go to `python -m diffmm_pyg` or `python -m pytest`. The
 environment is that of $DIFFMM_VENV, or the active one, or .venv beside this
