@@ -94,8 +94,9 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
             Text('What tune.py found on the validation split with one seed, '
                  'in so many trials of each model (several where it was '
                  'searched twice), and the best of their values, which is a '
-                 'lucky one. Models that are missing here have nothing to '
-                 'tune, or stay as they were published.'), tuned,
+                 'lucky one, if of trainings that may have ended earlier. '
+                 'Models that are missing here have nothing to tune, or stay '
+                 'as they were published.'), tuned,
         ]
     return out
 
