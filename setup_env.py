@@ -263,8 +263,8 @@ def set_up(env, mode):
         (ROOT / name).read_bytes()
         for name in ['setup.cfg', 'pyproject.toml', 'setup_env.py']
     )).hexdigest()
-    # A set-up for the tests serves for a run, too:
-    stamps = [env.path / f'diffmm-{m}.stamp' for m in ['test', mode]]
+    # What was set up for the tests, or with the same extras, serves:
+    stamps = [env.path / f'diffmm-{MODES[m][0]}.stamp' for m in ('test', mode)]
     for stamp in filter(Path.exists, stamps):
         works, _, done = stamp.read_text().partition(' ')
         check = healthy(mode) + PRODUCT * (works == 'with')

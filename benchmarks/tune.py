@@ -48,6 +48,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                         'all folds together, has failed (default: none)')
     parser.add_argument('--seed', type=int, default=0, metavar='N',
                         help='seed of proposals and trainings (default: 0)')
+    parser.add_argument('--learn-from', type=Path, metavar='FILE',
+                        help='log of earlier searches (trials.jsonl), whose '
+                        'trials of the same model and folds are learned from, '
+                        'whatever else was different (default: none)')
     parser.add_argument('--jobs', type=positive, metavar='N',
                         help='processes at a time, which share the cores '
                         '(default: 1; with --quick, one per core)')
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     check_dataset(args.dataset, args.data)
     searches = make_searches(args.only, args.dataset, args.data,
                              QUICK if args.quick else {}, args.folds,
-                             args.seed)
+                             args.seed, args.learn_from)
     store = Trials(args.out)
     record = {'command': command, 'git': git_revision(), 'jobs': args.jobs,
               'optuna': optuna.__version__, 'timeout': args.timeout_per_trial}

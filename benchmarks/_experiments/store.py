@@ -80,16 +80,7 @@ class Store:
 
     def rows(self) -> Dict[str, Row]:
         r"""Returns the last line of every cell by its key."""
-        out = {}
-        for number, line in enumerate(
-                self.results.read_text().splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                out[row['key']] = row
-            except (ValueError, TypeError, KeyError) as e:
-                raise RunError(f"Line {number} of '{self.results}' is no "
-                               f"result; remove it, and start again") from e
-        return out
+        return read_rows(self.results)
 
     def finished(self) -> Dict[str, Row]:
         r"""Returns the cells that need not be run again."""
@@ -107,6 +98,28 @@ class Trials(Store):
     def finished(self) -> Dict[str, Row]:
         return {key: row for key, row in self.rows().items()
                 if 'error' not in row}
+
+
+def read_rows(path: Path) -> Dict[str, Row]:
+    r"""Returns the last line of every cell, or trial, of a file by its key.
+
+    Raises:
+        RunError: If it cannot be read, or holds something else.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError) as e:
+        raise RunError(f"'{path}' cannot be read ({e}); name a file of "
+                       f"results") from e
+    out = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            out[row['key']] = row
+        except (ValueError, TypeError, KeyError) as e:
+            raise RunError(f"Line {number} of '{path}' is no result; remove "
+                           f"it, and start again") from e
+    return out
 
 
 def save_tensors(path: Path, tensors: Dict[str, Tensor]) -> None:

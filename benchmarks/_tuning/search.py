@@ -16,7 +16,7 @@ from _experiments.models import (
 )
 from _experiments.runner import Job, run_jobs
 from _experiments.significance import standard_error
-from _experiments.store import Trials
+from _experiments.store import Row, Trials, read_rows
 from _tuning.propose import propose
 from _tuning.spaces import Space, check_space, load_space, values_of
 
@@ -34,6 +34,7 @@ class Search(NamedTuple):
         data_hash (str): The hash of its training and validation split.
         folds (int): The number of folds.
         seed (int): The seed of proposals and trainings.
+        earlier ([Row]): Trials of other searches, to learn from.
     """
     name: str
     description: Description
@@ -42,13 +43,15 @@ class Search(NamedTuple):
     data_hash: str
     folds: int
     seed: int
+    earlier: List[Row]
 
     @property
     def key(self) -> str:
         r"""What tells the search from all others with different trials."""
         text = json.dumps([
             resolve(self.description, self.dataset), self.space,
-            self.data_hash, self.folds, self.seed, diffmm_pyg.__version__
+            self.data_hash, self.folds, self.seed, self.earlier,
+            diffmm_pyg.__version__
         ], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -64,6 +67,23 @@ class Search(NamedTuple):
             'trial': number,
         } for number in range(num_trials)]
 
+    def comparable(self, rows: List[Row]) -> List[Row]:
+        r"""Returns what trials of this model on the same folds had for all
+        that is tuned now, and their value.
+        """
+        out = []
+        for row in rows:
+            if ('error' in row or row.get('model') != self.name
+                    or row['data_hash'] != self.data_hash
+                    or len(row['folds']) != self.folds):
+                continue
+            try:
+                values = values_of(row['config'], self.space)
+            except LookupError:
+                continue  # There was less to tune.
+            out.append({'trial': -1, 'set': values, 'value': row['value']})
+        return out
+
     def complete(self, job: Job, store: Trials) -> Job:
         r"""Returns the job with what is tried, judging by all trials before
         it.
@@ -73,8 +93,8 @@ class Search(NamedTuple):
         current = values_of(resolve(self.description, self.dataset),
                             self.space)
         # Another search of the same model is to try other values:
-        changes = propose(self.space, current, rows, job['trial'],
-                          int(self.key, 16))
+        changes = propose(self.space, current, [*self.earlier, *rows],
+                          job['trial'], int(self.key, 16))
         config = resolve(override(self.description, changes), self.dataset)
         record = {**job['record'], 'search': self.key, 'model': self.name,
                   'trial': job['trial'], 'set': changes,
@@ -84,14 +104,16 @@ class Search(NamedTuple):
 
 
 def make_searches(names: List[str], dataset: str, folder: Optional[str],
-                  changes: Dict[str, Any], folds: int,
-                  seed: int) -> List[Search]:
+                  changes: Dict[str, Any], folds: int, seed: int,
+                  log: Optional[Path] = None) -> List[Search]:
     r"""Returns the searches of models by name, where :obj:`changes` are made
-    to all descriptions.
+    to all descriptions, and trials of :obj:`log` are learned from.
 
     Raises:
         ConfigError: If there is no such model, or nothing to tune in it.
+        RunError: If :obj:`log` is no log of trials.
     """
+    logged = [] if log is None else list(read_rows(log).values())
     out: List[Search] = []
     hashes: Dict[Any, str] = {}
     for name in names:
@@ -103,8 +125,9 @@ def make_searches(names: List[str], dataset: str, folder: Optional[str],
         if data not in hashes:
             hashes[data] = hash_of_fold(
                 load_own_fold(dataset, folder, modalities))
-        out.append(Search(name, description, space, dataset, hashes[data],
-                          folds, seed))
+        search = Search(name, description, space, dataset, hashes[data],
+                        folds, seed, [])
+        out.append(search._replace(earlier=search.comparable(logged)))
     return out
 
 

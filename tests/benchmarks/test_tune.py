@@ -2,6 +2,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parent
@@ -11,6 +12,7 @@ import tune  # noqa: E402
 from _experiments.models import load_description, resolve  # noqa: E402
 from _experiments.store import Trials  # noqa: E402
 from _tuning.propose import import_optuna  # noqa: E402
+from _tuning.search import make_searches  # noqa: E402
 from _tuning.spaces import contains, load_space  # noqa: E402
 from diffmm_pyg.errors import MissingExtraError  # noqa: E402
 
@@ -76,6 +78,33 @@ def test_other_searches_share_no_trials(search):
            if r['model'] == 'ease' and r['trial'] == 1}
     assert reg[0] != reg[1]
     assert [len(r['folds']) for r in rows] == [1] * 12 + [2] * 6
+
+
+def test_learning_from_earlier_searches(search, tmp_path):
+    assert search('a', trials=12, ease__3='fail') == 0
+    assert search('a', '--folds', '2', trials=1) == 0
+    log = tmp_path / 'a' / 'trials.jsonl'
+    rows = [r for r in search.rows('a') if r['model'] == 'ease']
+    assert len(rows) == 13
+    with log.open('a') as f:  # Nothing that compares:
+        old = {**rows[0], 'key': 'old', 'config': {'model': {}}}
+        other = {**rows[0], 'key': 'other', 'data_hash': 'x'}
+        f.writelines(json.dumps(x) + '\n' for x in [old, other, {'key': 'x'}])
+    ease, = make_searches(['ease'], 'fake', None, tune.QUICK, 1, 0, log)
+    assert ease.earlier == [
+        {'trial': -1, 'set': {'model.reg': r['config']['model']['reg']},
+         'value': r['value']}
+        for r in rows if 'error' not in r and len(r['folds']) == 1]
+    assert len(ease.earlier) == 11
+
+    # The first one is the description still, the second not at random:
+    assert search('b', '--learn-from', str(log), trials=4) == 0
+    assert search('c', trials=4) == 0
+    learned, blind = ([r['set'].get('model.reg') for r in search.rows(x)
+                       if r['model'] == 'ease'] for x in 'bc')
+    assert learned[0] is None and len(set(learned + blind)) == 7
+    assert np.log(learned[1:]).mean() < np.log(blind[1:]).mean() - 1
+    assert search('b', '--learn-from', str(tmp_path / 'none')) == 1
 
 
 def test_what_is_found(search, capsys):
