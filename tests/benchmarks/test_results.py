@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,16 @@ from _tuning.spaces import space_names  # noqa: E402
 RESULTS = ROOT / 'benchmarks' / 'results'
 
 
+@cache
 def read_lines(name):
     lines = (RESULTS / name).read_text().splitlines()
     return [json.loads(line) for line in lines]
+
+
+def seeds_of(config):
+    return [row['metrics']['val']['recall@20']
+            for row in read_lines('tiktok/results.jsonl')
+            if row['config'] == config]
 
 
 @pytest.mark.parametrize('name', space_names())
@@ -29,7 +37,11 @@ def test_models_are_as_the_best_trial_was(name):
               if row['model'] == name and 'error' not in row]
     description = load_description(name)
     tuned = description['tuned']['tiktok']
-    best = max(trials, key=lambda row: row['value'])
+    # Unless five seeds of a better trial are worse than those of a lesser one.
+    current = seeds_of(resolve(description, 'tiktok'))
+    best = max((row for row in trials if len(seeds_of(row['config'])) < 5
+                or np.mean(seeds_of(row['config'])) >= np.mean(current)),
+               key=lambda row: row['value'])
     assert tuned['value'] == round(best['value'], 4)
     config = flat(resolve(description, 'tiktok'))
     then = flat(best['config'])
