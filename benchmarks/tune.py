@@ -51,7 +51,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--learn-from', type=Path, metavar='FILE',
                         help='log of earlier searches (trials.jsonl), whose '
                         'trials of the same model and folds are learned from, '
-                        'whatever else was different (default: none)')
+                        'however long they trained (default: none)')
     parser.add_argument('--jobs', type=positive, metavar='N',
                         help='processes at a time, which share the cores '
                         '(default: 1; with --quick, one per core)')

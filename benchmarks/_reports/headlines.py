@@ -1,11 +1,11 @@
 r"""The outcome of a plan in sentences."""
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 from _experiments.significance import LEVEL, verdict
 from _reports.summary import METRICS, Comparison, K, Result, Summary
 from _reports.tables import number, p_value
 
-MAX_NAMED = 6  # Of models of which the same is said
+MAX_NAMED = 6  # Of baselines of which the same is said; ours are all named
 
 
 def headlines(summary: Summary) -> List[str]:
@@ -48,7 +48,7 @@ def _compare(comparison: Comparison, label: str) -> str:
 
 def _group(comparison: Comparison, results: List[Result]) -> List[str]:
     r"""Those of which the same can be said in both metrics, together."""
-    groups: Dict[str, List[str]] = {}
+    groups: Dict[str, List[Tuple[str, bool]]] = {}
     for result in results:
         values = {title: comparison.values[name][result.label]
                   for name, title in METRICS.items()}
@@ -56,16 +56,18 @@ def _group(comparison: Comparison, results: List[Result]) -> List[str]:
                             for title, (mean, _, _, p) in values.items())
         percents = ', '.join(_percent(comparison, name, result.label)
                              for name in METRICS)
-        groups.setdefault(text, []).append(f'{result.label} ({percents})')
+        groups.setdefault(text, []).append(
+            (f'{result.label} ({percents})', result.is_ours))
     return [f"Compared with {comparison.base.label}, {text}: "
-            f"{_some(labels)}." for text, labels in sorted(groups.items())]
+            f"{_some(models)}." for text, models in sorted(groups.items())]
 
 
-def _some(labels: List[str]) -> str:
-    if len(labels) <= MAX_NAMED:
-        return ', '.join(labels)
-    return (f"{', '.join(labels[:MAX_NAMED - 1])} and "
-            f"{len(labels) - MAX_NAMED + 1} more")
+def _some(models: List[Tuple[str, bool]]) -> str:
+    limit = MAX_NAMED if len(models) <= MAX_NAMED else MAX_NAMED - 1
+    named = [text for i, (text, ours) in enumerate(models)
+             if ours or i < limit]
+    rest = len(models) - len(named)
+    return ', '.join(named) + (f' and {rest} more' if rest > 0 else '')
 
 
 def _percent(comparison: Comparison, name: str, label: str) -> str:

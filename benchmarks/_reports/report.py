@@ -92,9 +92,10 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
         out += [
             Heading(3, 'Tuning'),
             Text('What tune.py found on the validation split with one seed, '
-                 'in so many trials of each model (several where it was '
-                 'searched twice), and the best of their values, which is a '
-                 'lucky one, if of trainings that may have ended earlier. '
+                 'in so many trials of each model, of one search or of '
+                 'several, and its recall there: a lucky one, if of trainings '
+                 'that may have ended earlier. Where the values of the best '
+                 'trial were no better over five seeds, others stay. '
                  'Models that are missing here have nothing to tune, or stay '
                  'as they were published.'), tuned,
         ]

@@ -21,6 +21,8 @@ from _tuning.propose import propose
 from _tuning.spaces import Space, check_space, load_space, values_of
 
 WORKER = Path(__file__).parents[1] / '_trial.py'
+DURATION = ['training.epochs', 'training.patience']
+BEFORE = -1  # The number of what comes before the trials of a search.
 
 
 class Search(NamedTuple):
@@ -69,8 +71,11 @@ class Search(NamedTuple):
 
     def comparable(self, rows: List[Row]) -> List[Row]:
         r"""Returns what trials of this model on the same folds had for all
-        that is tuned now, and their value.
+        that is tuned now, and their value. In all else, the model has to be
+        the same, but for how long it was trained.
         """
+        rest = dict.fromkeys([*self.space, *DURATION])
+        model = override(resolve(self.description, self.dataset), rest)
         out = []
         for row in rows:
             if ('error' in row or row.get('model') != self.name
@@ -81,7 +86,9 @@ class Search(NamedTuple):
                 values = values_of(row['config'], self.space)
             except LookupError:
                 continue  # There was less to tune.
-            out.append({'trial': -1, 'set': values, 'value': row['value']})
+            if override(row['config'], rest) == model:
+                out.append({'trial': BEFORE, 'set': values,
+                            'value': row['value']})
         return out
 
     def complete(self, job: Job, store: Trials) -> Job:

@@ -83,14 +83,18 @@ def test_ablations_are_grouped():
     assert accuracy_table_of(results).strong == ()  # All are ours.
 
 
-def test_of_many_models_some_are_named():
-    def last(count):
-        results = [make_result(x, 'ours') for x in 'ABCDEFGHIJ'[:count + 1]]
-        return headlines(make_summary(results, results[0], **{
+def test_of_many_models_all_of_ours_are_named():
+    def last(count, ours=''):
+        results = [make_result(x, 'ours' if x in f'A{ours}' else 'baseline')
+                   for x in 'ABCDEFGHIJ'[:count + 1]]
+        line = headlines(make_summary(results, results[0], **{
             x.label: (-.01, .01) for x in results[1:]}))[-1]
+        return line.replace(' (-10.0%, -20.0%)', '').split(': ')[1]
 
-    assert last(6).count('(-10.0%, -20.0%)') == 6 and 'more' not in last(6)
-    assert last(8).endswith('F (-10.0%, -20.0%) and 3 more.')
+    assert last(6) == 'B, C, D, E, F, G.'
+    assert last(8) == 'B, C, D, E, F and 3 more.'
+    assert last(9, ours='CHI') == 'B, C, D, E, F, H, I and 2 more.'
+    assert last(9, ours='BCDEFGHIJ') == 'B, C, D, E, F, G, H, I, J.'
 
 
 def accuracy_table_of(results):

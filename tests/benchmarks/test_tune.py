@@ -9,7 +9,11 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
 
 import tune  # noqa: E402
-from _experiments.models import load_description, resolve  # noqa: E402
+from _experiments.models import (  # noqa: E402
+    load_description,
+    override,
+    resolve,
+)
 from _experiments.store import Trials  # noqa: E402
 from _tuning.propose import import_optuna  # noqa: E402
 from _tuning.search import make_searches  # noqa: E402
@@ -86,16 +90,24 @@ def test_learning_from_earlier_searches(search, tmp_path):
     log = tmp_path / 'a' / 'trials.jsonl'
     rows = [r for r in search.rows('a') if r['model'] == 'ease']
     assert len(rows) == 13
-    with log.open('a') as f:  # Nothing that compares:
-        old = {**rows[0], 'key': 'old', 'config': {'model': {}}}
-        other = {**rows[0], 'key': 'other', 'data_hash': 'x'}
-        f.writelines(json.dumps(x) + '\n' for x in [old, other, {'key': 'x'}])
+
+    def like(row, key, **changes):
+        config = override(row['config'], changes)
+        return {**row, 'key': key, 'config': config}
+
+    others = [{**rows[0], 'key': 'old', 'config': {'model': {}}},
+              {**rows[0], 'key': 'data', 'data_hash': 'x'}, {'key': 'x'},
+              like(rows[0], 'model', **{'class': 'EASEContent'})]
+    longer = like(rows[1], 'longer', **{'training.patience': 99})
+    with log.open('a') as f:
+        f.writelines(json.dumps(x) + '\n' for x in [*others, longer])
     ease, = make_searches(['ease'], 'fake', None, tune.QUICK, 1, 0, log)
     assert ease.earlier == [
         {'trial': -1, 'set': {'model.reg': r['config']['model']['reg']},
          'value': r['value']}
-        for r in rows if 'error' not in r and len(r['folds']) == 1]
-    assert len(ease.earlier) == 11
+        for r in [*rows, longer]
+        if 'error' not in r and len(r['folds']) == 1]
+    assert len(ease.earlier) == 12
 
     # The first one is the description still, the second not at random:
     assert search('b', '--learn-from', str(log), trials=4) == 0
