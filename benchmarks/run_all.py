@@ -47,14 +47,15 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                         '(default: 1; with --quick, one per core)')
     parser.add_argument('--out', metavar='DIR', help='folder for results '
                         '(default: runs/benchmark-PLAN)')
-    parser.add_argument('--report', default='report', metavar='NAME',
-                        help='name of the report, for plans that share a '
-                        'folder (default: report)')
+    parser.add_argument('--report', metavar='NAME',
+                        help='name of the report (default: that of the plan; '
+                        'with --quick and --full, report)')
     parser.add_argument('--report-only', action='store_true',
                         help='run nothing, and report what is finished')
     args = parser.parse_args(argv)
     name = ('quick' if args.quick else 'full' if args.full else
             Path(args.plan).stem)
+    args.report = args.report or (name if args.plan else 'report')
     args.plan = Path(args.plan or FOLDER / f'{name}.json')
     args.out = Path(args.out or f'runs/benchmark-{name}')
     args.jobs = args.jobs or (num_cores() if args.quick else 1)

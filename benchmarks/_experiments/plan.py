@@ -17,9 +17,34 @@ from _experiments.models import (
 from diffmm_pyg.errors import ConfigError
 
 FOLDER = Path(__file__).parents[1] / 'plans'
-KEYS = ['title', 'datasets', 'seeds', 'set', 'max_epochs', 'models', 'notes',
-        'compare_with']
 BEST_BASELINE = 'best baseline'
+
+
+def _is_texts(x: Any) -> bool:
+    return isinstance(x, list) and all(isinstance(y, str) for y in x)
+
+
+def _is_count(x: Any) -> bool:
+    return type(x) is int and x > 0
+
+
+# What plans and their models hold, and how that is told:
+PLAN_KEYS = {
+    'title': (lambda x: isinstance(x, str), 'a text'),
+    'datasets': (_is_texts, 'a list of names'),
+    'seeds': (_is_count, 'a whole number of 1 or more'),
+    'models': (lambda x: x == 'all' or isinstance(x, list),
+               "'all' or a list of models"),
+    'set': (lambda x: isinstance(x, dict), 'an object of dotted keys'),
+    'max_epochs': (_is_count, 'a whole number of 1 or more'),
+    'compare_with': (_is_texts, 'a list of labels'),
+    'notes': (_is_texts, 'a list of texts'),
+}
+MODEL_KEYS = {
+    'base': (lambda x: isinstance(x, str), 'a name'),
+    'label': (lambda x: isinstance(x, str), 'a text'),
+    'set': PLAN_KEYS['set'],
+}
 
 
 class Entry(NamedTuple):
@@ -94,13 +119,26 @@ def read_plan(path: Path, seeds: Optional[int] = None) -> Plan:
                           f"({e.strerror})") from e
     except ValueError as e:
         raise ConfigError(f"The plan '{path}' is no JSON ({e})") from e
-    if not isinstance(content, dict) or not set(content) <= set(KEYS):
-        raise ConfigError(f"The plan '{path}' must be an object with no keys "
-                          f"but {', '.join(KEYS)}")
-    try:
-        return _to_plan(content, seeds)
-    except KeyError as e:
-        raise ConfigError(f"The plan '{path}' lacks {e}") from e
+    _check(content, PLAN_KEYS, ['title', 'datasets', 'seeds', 'models'],
+           f"The plan '{path}'")
+    return _to_plan(content, seeds)
+
+
+def _check(content: Any, keys: Dict[str, Any], needed: List[str],
+           what: str) -> None:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{what} must be an object (got {content!r})")
+    for key, value in content.items():
+        if key not in keys:
+            raise ConfigError(f"{what} has no '{key}'; choose among "
+                              f"{', '.join(keys)}")
+        holds, kind = keys[key]
+        if not holds(value):
+            raise ConfigError(f"{what} needs {kind} as '{key}' (got "
+                              f"{value!r})")
+    for key in needed:
+        if key not in content:
+            raise ConfigError(f"{what} lacks '{key}'")
 
 
 def _to_plan(content: Dict[str, Any], seeds: Optional[int]) -> Plan:
@@ -134,10 +172,7 @@ def _to_plan(content: Dict[str, Any], seeds: Optional[int]) -> Plan:
 
 def _to_entry(item: Any, common: Dict[str, Any]) -> Entry:
     item = {'base': item} if isinstance(item, str) else item
-    unknown = set(item) - {'base', 'label', 'set'}
-    if len(unknown) > 0:
-        raise ConfigError(f"A model of a plan has 'base', 'label' and 'set', "
-                          f"but no '{unknown.pop()}'")
+    _check(item, MODEL_KEYS, ['base'], 'A model of the plan')
     description = load_description(item['base'])
     if 'set' in item:
         # What was published is not about a variant:
@@ -173,9 +208,9 @@ def select(plan: Plan, only: Sequence[str]) -> List[Cell]:
     wanted = {name.lower() for name in only}
     for name in sorted(wanted):
         if name not in datasets and all(name not in x for x in names.values()):
+            known = ', '.join(f"'{x}'" for x in [*sorted(datasets), *names])
             raise ConfigError(f"The plan has no model or dataset '{name}'; "
-                              f"choose among "
-                              f"{', '.join([*sorted(datasets), *names])}")
+                              f"choose among {known}")
     chosen_data = wanted & datasets or datasets
     chosen = {label for label, x in names.items() if x & wanted} or set(names)
     return [cell for cell in plan.cells

@@ -140,10 +140,22 @@ def test_what_does_not_exist_is_refused(changes, message, tmp_path):
 @pytest.mark.parametrize('content,message', [
     ({'models': ['nothing']}, "There is no model 'nothing'"),
     ({'models': ['strict', 'strict']}, "calls two models 'DiffMM strict'"),
-    ({'models': [{'label': 'x'}]}, "lacks 'base'"),
-    ({'models': [{'base': 'strict', 'seed': 1}]}, "but no 'seed'"),
+    ({'models': [{'label': 'x'}]}, "A model of the plan lacks 'base'"),
+    ({'models': [{'base': 'strict', 'seed': 1}]}, "plan has no 'seed'"),
+    ({'models': [{'base': 'strict', 'set': ['model.k']}]},
+     "A model of the plan needs an object of dotted keys as 'set'"),
+    ({'models': [5]}, "A model of the plan must be an object .got 5."),
+    ({'models': 'ease'}, "needs 'all' or a list of models as 'models'"),
+    ({'datasets': 'fake'}, "needs a list of names as 'datasets'"),
+    ({'seeds': -1}, "needs a whole number of 1 or more as 'seeds' .got -1."),
+    ({'seeds': '3'}, "as 'seeds' .got '3'."),
+    ({'seeds': True}, "as 'seeds' .got True."),
+    ({'max_epochs': 1.5}, "as 'max_epochs' .got 1.5."),
+    ({'notes': 'hello'}, "needs a list of texts as 'notes'"),
+    ({'compare_with': [1]}, "needs a list of labels as 'compare_with'"),
+    ({'title': 5}, "needs a text as 'title'"),
     ({'compare_with': ['x']}, "'compare_with' must hold"),
-    ({'epochs': 1}, "an object with no keys but"),
+    ({'modles': []}, "plan.json' has no 'modles'; choose among title"),
 ])
 def test_bad_plans_are_refused(content, message, tmp_path):
     with pytest.raises(ConfigError, match=message):

@@ -66,7 +66,7 @@ def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,
     assert errors == {
         'B-0': 'RuntimeError: the reason',
         'C-1': 'killed by signal 9, most often for want of memory'}
-    for name in ['report.html', 'report.md']:
+    for name in ['plan.html', 'plan.md']:
         assert 'RuntimeError: the reason' in (plan.out / name).read_text()
     printed = capsys.readouterr().out
     assert '2/6 fake, B, seed 0: FAILED, RuntimeError: the reason' in printed
@@ -75,7 +75,7 @@ def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,
     stub()
     assert plan() == 0
     assert plan.calls()[6:] == ['B-0', 'C-1']
-    assert 'the reason' not in (plan.out / 'report.html').read_text()
+    assert 'the reason' not in (plan.out / 'plan.html').read_text()
     assert plan() == 0
     assert len(plan.calls()) == 8
 
@@ -84,7 +84,7 @@ def test_nothing_succeeds(plan, stub, capsys):
     stub(**{'A <1>-0': 'fail', 'B-0': 'crash', 'C-0': 'fail'})
     assert plan('--seeds', '1', '--jobs', '2') == 1
     assert capsys.readouterr().out.count('\nFAILED: fake, ') == 3
-    markdown = (plan.out / 'report.md').read_text()
+    markdown = (plan.out / 'plan.md').read_text()
     assert markdown.count('| 0 | RuntimeError: the reason |') == 2
     assert '### Accuracy' not in markdown
 
@@ -94,7 +94,7 @@ def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
     assert plan() == 130
     assert plan.calls() == ['A <1>-0', 'B-0', 'C-0']
     assert 'the same command goes on' in capsys.readouterr().err
-    assert not (plan.out / 'report.html').exists()
+    assert not (plan.out / 'plan.html').exists()
 
     results = plan.out / 'results.jsonl'
     before = results.read_text()
@@ -111,12 +111,12 @@ def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
 def test_report_holds_every_model(plan, stub):
     stub()
     assert plan() == 0
-    text = (plan.out / 'report.html').read_text()
+    text = (plan.out / 'plan.html').read_text()
     for label in ['A &lt;1&gt;', 'B', 'C', 'Three &amp; more']:
         assert label in text
     assert text.count('data:image/svg+xml;base64') == 8
     assert 'src="http' not in text and '<script' not in text
-    markdown = (plan.out / 'report.md').read_text()
+    markdown = (plan.out / 'plan.md').read_text()
     store = Store(plan.out)
     rows = [r for r in store.rows().values() if r['label'] == 'C']
     mean = sum(r['metrics']['test']['recall@20'] for r in rows) / 2
@@ -130,7 +130,7 @@ def test_report_holds_every_model(plan, stub):
     order = [line.split(' | ')[0][2:] for line in markdown.splitlines()
              if line.startswith('| ') and ' | 2 | ' in line]
     assert order == sorted(LABELS, key=lambda label: -val[label])
-    assert markdown.count('*Picture, see [report.html](report.html): ') == 8
+    assert markdown.count('*Picture, see [plan.html](plan.html): ') == 8
     assert '\n- Know this.\n' in markdown
     assert '\n- Compared with C, Recall@20 ' in markdown
     assert markdown.count('\n- Command of trainings: ') == 1
@@ -140,13 +140,13 @@ def test_report_holds_every_model(plan, stub):
 def test_report_tells_processors_apart(plan, stub, no_pictures):
     stub()
     assert plan() == 0
-    assert 'do not compare' not in (plan.out / 'report.md').read_text()
+    assert 'do not compare' not in (plan.out / 'plan.md').read_text()
     results = plan.out / 'results.jsonl'
     rows = [json.loads(x) for x in results.read_text().splitlines()]
     rows[1]['machine']['cpu'] = 'another CPU'  # Of B; its other seed has not.
     results.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
     assert plan('--report-only') == 0
-    markdown = (plan.out / 'report.md').read_text()
+    markdown = (plan.out / 'plan.md').read_text()
     assert 'Times on different processors do not compare:' in markdown
     assert '\n- a CPU and another CPU: B\n' in markdown
     assert '\n- a CPU: A <1>, C\n' in markdown
@@ -158,15 +158,15 @@ def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
     stub()
     assert plan('--only', 'c', '--only', 'FAKE', '--seeds', '1') == 0
     assert plan.calls() == ['C-0']
-    text = (plan.out / 'report.md').read_text()
+    text = (plan.out / 'plan.md').read_text()
     assert 'Not run yet: A <1> (seed 0), B (seed 0).' in text
     assert plan('--report-only', '--report', 'other') == 0
     assert plan.calls() == ['C-0']
     assert 'A <1> (seed 0, 1), B' in (plan.out / 'other.md').read_text()
     assert plan('--only', 'D') == 1
     assert capsys.readouterr().err == (
-        "error: The plan has no model or dataset 'd'; choose among fake, "
-        "A <1>, B, C\n")
+        "error: The plan has no model or dataset 'd'; choose among 'fake', "
+        "'A <1>', 'B', 'C'\n")
 
 
 def test_models_that_are_the_same_are_told_once(plan, stub, no_pictures):
@@ -176,7 +176,7 @@ def test_models_that_are_the_same_are_told_once(plan, stub, no_pictures):
     plan.file.write_text(json.dumps(content))
     assert plan('--seeds', '1') == 0
     assert plan.calls() == ['A <1>-0', 'B-0']
-    markdown = (plan.out / 'report.md').read_text()
+    markdown = (plan.out / 'plan.md').read_text()
     assert ('The same as A <1>, as they differ in nothing here: C.'
             in markdown)
     assert '| C |' not in markdown
@@ -190,7 +190,7 @@ def test_models_of_other_modalities_are_compared(plan, stub, no_pictures):
     plan.file.write_text(json.dumps(content))
     assert plan('--seeds', '1') == 0
     assert len(list((plan.out / 'data').iterdir())) == 2
-    markdown = (plan.out / 'report.md').read_text()
+    markdown = (plan.out / 'plan.md').read_text()
     row = next(x for x in markdown.splitlines() if x.startswith('| C | ')
                and ' to ' in x)
     assert row.count('|') == 10  # Differences, intervals and p-values
