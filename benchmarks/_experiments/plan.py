@@ -119,7 +119,8 @@ def read_plan(path: Path, seeds: Optional[int] = None) -> Plan:
                           f"({e.strerror})") from e
     except ValueError as e:
         raise ConfigError(f"The plan '{path}' is no JSON ({e})") from e
-    _check(content, PLAN_KEYS, ['title', 'datasets', 'seeds', 'models'],
+    needed = ['title', 'datasets', 'models']
+    _check(content, PLAN_KEYS, needed + ['seeds'] * (seeds is None),
            f"The plan '{path}'")
     return _to_plan(content, seeds)
 

@@ -162,6 +162,21 @@ def test_bad_plans_are_refused(content, message, tmp_path):
         read_plan(make_plan(tmp_path, **content))
 
 
+@pytest.mark.parametrize('key', ['title', 'datasets', 'seeds', 'models'])
+def test_plans_hold_all_that_is_needed(key, tmp_path):
+    file = make_plan(tmp_path)
+    content = json.loads(file.read_text())
+    del content[key]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=f"plan.json' lacks '{key}'"):
+        read_plan(file)
+    if key == 'seeds':  # They may be given elsewhere.
+        assert [cell.seed for cell in read_plan(file, 3).cells] == [0, 1, 2]
+    file.write_text('[]')
+    with pytest.raises(ConfigError, match=r"must be an object .got \[\]."):
+        read_plan(file)
+
+
 def test_plans_may_set_something_for_all(tmp_path):
     file = make_plan(
         tmp_path, set={'training.lr': 0.5, 'model.k': 2}, max_epochs=3,
