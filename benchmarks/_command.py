@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Optional, Sequence
 
+from diffmm_pyg.cli.output import plain_warnings
 from diffmm_pyg.errors import DiffMMError
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +28,8 @@ def interruptible(run: Callable[[], int], out: Path) -> int:
     """
     old = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return run()
+        with plain_warnings():
+            return run()
     except DiffMMError as e:
         sys.stderr.write(f'error: {e}\n')
         return 1

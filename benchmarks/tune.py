@@ -15,7 +15,7 @@ from _experiments.runner import clock, num_cores
 from _experiments.store import Trials
 from _tuning.propose import import_optuna
 from _tuning.search import make_searches, run_searches, summarize
-from _tuning.spaces import space_names
+from _tuning.spaces import find_model, space_names
 from diffmm_pyg.cli.options import Parser
 from diffmm_pyg.utils.atomic import atomic_path
 
@@ -31,8 +31,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     where.add_argument('--quick', action='store_true',
                        help='few trials of few epochs on generated data')
     parser.add_argument('--only', action='append', default=[],
-                        choices=space_names(), metavar='MODEL',
-                        help='tune only this model (repeatable)')
+                        metavar='MODEL', help='tune only this model, by name '
+                        'or title (repeatable)')
     parser.add_argument('--data', default=os.environ.get('DIFFMM_DATA'),
                         metavar='FOLDER', help='folder with the published '
                         'datasets (default: $DIFFMM_DATA)')
@@ -64,7 +64,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args.trials = args.trials or (3 if args.quick else 30)
     args.jobs = args.jobs or (num_cores() if args.quick else 1)
     args.out = Path(args.out or f'runs/tune-{args.dataset}')
-    args.only = sorted(set(args.only)) or space_names()
     return args
 
 
@@ -81,7 +80,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def run(args: argparse.Namespace, command: str) -> int:
     optuna = import_optuna()
     check_dataset(args.dataset, args.data)
-    searches = make_searches(args.only, args.dataset, args.data,
+    names = sorted({find_model(x) for x in args.only}) or space_names()
+    searches = make_searches(names, args.dataset, args.data,
                              QUICK if args.quick else {}, args.folds,
                              args.seed, args.learn_from)
     store = Trials(args.out)

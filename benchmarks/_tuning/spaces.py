@@ -5,7 +5,14 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List
 
-from _experiments.models import GROUPS, Config, Description, override, resolve
+from _experiments.models import (
+    GROUPS,
+    Config,
+    Description,
+    load_description,
+    override,
+    resolve,
+)
 from diffmm_pyg.errors import ConfigError
 
 FOLDER = Path(__file__).parents[1] / 'spaces'
@@ -19,15 +26,21 @@ def space_names() -> List[str]:
     return sorted(path.stem for path in FOLDER.glob('*.json'))
 
 
-def load_space(name: str) -> Space:
-    r"""Reads the space of a model.
+def find_model(text: str) -> str:
+    r"""Returns the name of the model that has a name, or a title.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none, or nothing to tune in it.
     """
-    if name not in space_names():
-        raise ConfigError(f"There is nothing to tune in a model '{name}'; "
-                          f"choose among {', '.join(space_names())}")
+    for name in space_names():
+        if text.lower() in [name, load_description(name)['title'].lower()]:
+            return name
+    raise ConfigError(f"There is nothing to tune in a model '{text}'; choose "
+                      f"among {', '.join(space_names())}")
+
+
+def load_space(name: str) -> Space:
+    r"""Reads the space of a model that has one."""
     return json.loads((FOLDER / f'{name}.json').read_text())
 
 

@@ -9,6 +9,7 @@ from typing import Any, Callable, List, Optional, Tuple
 from diffmm_pyg.cli.commands import doctor, evaluate, recommend
 from diffmm_pyg.cli.data import EMBEDDED
 from diffmm_pyg.cli.options import Parser, add_hyper_parameters
+from diffmm_pyg.cli.output import plain_warnings
 from diffmm_pyg.cli.train import PRESET, train
 from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn import DiffMM
@@ -17,10 +18,6 @@ from diffmm_pyg.training import fit
 from diffmm_pyg.utils.processes import Processes
 
 logger = logging.getLogger('diffmm_pyg')
-
-# Warnings of torch and PyG that a user can do nothing about:
-UNHELPFUL = ['Sparse invariant checks', 'Sparse CSR tensor support',
-             r".*without a 'pyg-lib'|.*without 'pyg-lib'"]
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -45,10 +42,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     logger.propagate = False  # Other packages may have set up their own lines.
     logger.setLevel(level)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            for text in UNHELPFUL:
-                warnings.filterwarnings('ignore', text)
+        with plain_warnings():
             if not processes.is_first:
                 warnings.simplefilter('ignore')
             args.command(args)
@@ -137,7 +131,3 @@ def _fail(message: str, args: argparse.Namespace, code: int) -> int:
     where = f' in process {rank + 1} of {size}' if size > 1 else ''
     sys.stderr.write(f'error{where}: {message}\n')
     return code
-
-
-def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    sys.stderr.write(f'warning: {message}\n')

@@ -1,6 +1,12 @@
 import json
 import sys
-from typing import Any, Dict
+import warnings
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator
+
+# Warnings of torch and PyG that a user can do nothing about:
+UNHELPFUL = ['Sparse invariant checks', 'Sparse CSR tensor support',
+             r".*without a 'pyg-lib'|.*without 'pyg-lib'"]
 
 
 def print_metrics(metrics: Dict[str, Any]) -> None:
@@ -10,3 +16,19 @@ def print_metrics(metrics: Dict[str, Any]) -> None:
                if isinstance(value, dict) else value
                for name, value in metrics.items()}
     sys.stdout.write(json.dumps(rounded, indent=2) + '\n')
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    r"""Writes warnings without the line of code that they came from, and
+    leaves out those that a user can do nothing about.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        for text in UNHELPFUL:
+            warnings.filterwarnings('ignore', text)
+        yield
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    sys.stderr.write(f'warning: {message}\n')

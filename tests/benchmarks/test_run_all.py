@@ -1,5 +1,6 @@
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
 
 import run_all  # noqa: E402
+from _command import interruptible  # noqa: E402
 from _experiments import runner  # noqa: E402
 from _experiments.store import Store, load_arrays  # noqa: E402
 from _experiments.training import train  # noqa: E402
@@ -241,6 +243,16 @@ def test_commands_tell_no_places():
          '--plan', 'plans/x.json']) == (
         "python benchmarks/run_all.py --full --data data --out=x --only "
         "'a b' --plan plans/x.json")
+
+
+def test_warnings_are_told_in_one_line(capsys):
+    def work():
+        for text in ['Beware', 'Sparse CSR tensor support is in beta state']:
+            warnings.warn(text, stacklevel=1)
+        return 3
+
+    assert interruptible(work, Path('out')) == 3
+    assert capsys.readouterr().err == 'warning: Beware\n'
 
 
 def test_time_left():

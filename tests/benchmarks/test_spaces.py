@@ -16,6 +16,7 @@ from _tuning.propose import propose  # noqa: E402
 from _tuning.spaces import (  # noqa: E402
     check_space,
     contains,
+    find_model,
     load_space,
     rounded,
     space_names,
@@ -52,6 +53,16 @@ def test_values_are_rounded_within_bounds():
     assert rounded(space, {'a': 0.000123441, 'b': 0.123456, 'c': 123456}) == {
         'a': 0.00012344, 'b': 0.123456, 'c': 123456}
     assert rounded(space, {'a': 0.1234567})['a'] == 0.1235
+
+
+def test_models_are_found_by_name_and_title():
+    for name in space_names():
+        title = load_description(name)['title']
+        assert [find_model(x) for x in [name, title, title.upper()]] == \
+            [name] * 3
+    with pytest.raises(ConfigError, match="in a model 'popularity'; choose "
+                       "among bm3, bpr_mf, "):
+        find_model('popularity')
 
 
 def test_every_model_that_can_be_tuned_has_a_space():

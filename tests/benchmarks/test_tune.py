@@ -185,7 +185,7 @@ def test_a_trial_over_its_time_has_failed(search):
 
 
 @pytest.mark.parametrize('argv,code,message', [
-    (['--quick', '--only', 'popularity'], 2, "error: '--only': invalid"),
+    (['--quick', '--only', 'popularity'], 1, "error: There is nothing to "),
     (['--quick', '--folds', '6'], 2, "error: '--folds': invalid choice: 6"),
     (['--quick', '--trials', '0'], 2, "error: '--trials': must be at least"),
     (['--quick', '--seed', '-1'], 2, "error: '--seed' must lie in 0.."),
