@@ -2,18 +2,18 @@ r"""Runs one cell, in a process of its own: reads what to do from standard
 input, and adds a line to the results.
 """
 import os
+import shutil
 import time
 from pathlib import Path
 
+from _checkout import git_revision
 from _experiments.datasets import load_dataset
 from _experiments.graphs import describe_graphs
-from _experiments.ranks import DEPTH, rank_positives
+from _experiments.ranks import KS, rank_positives
 from _experiments.store import Row, Store, save_tensors
 from _experiments.training import Job, read_job, train
 from _measure import describe_machine, peak_memory
 from diffmm_pyg.runs import Run
-
-KS = [5, 10, 20, DEPTH]
 
 
 def main() -> None:
@@ -21,10 +21,13 @@ def main() -> None:
     store = Store(Path(job['out']))
     data = load_dataset(job['dataset'], job['folder'],
                         job['config']['modalities'])
-    run, seconds = train(job, data)
+    revision = git_revision()
+    folder = store.training_of(job['key'])
+    run, seconds = train(job, data, folder / str(revision))
     save_tensors(store.ranks_of(job['key']), {'rank': rank_positives(run)})
-    store.append({**job['record'], **describe(job, run),
+    store.append({**job['record'], **describe(job, run), 'git': revision,
                   'training_seconds': seconds})
+    shutil.rmtree(folder)
 
 
 def describe(job: Job, run: Run) -> Row:

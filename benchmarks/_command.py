@@ -3,15 +3,12 @@ import argparse
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Sequence
 
 from diffmm_pyg.cli.output import plain_warnings
 from diffmm_pyg.errors import DiffMMError
-
-ROOT = Path(__file__).parents[1]
 
 
 def positive(text: str) -> int:
@@ -49,17 +46,3 @@ def describe_command(script: str, argv: Sequence[str]) -> str:
     r"""Returns the command, without where folders lie on this machine."""
     return shlex.join(['python', f'benchmarks/{script}',
                        *[re.sub(r'(^|=)/.*/', r'\1', x) for x in argv]])
-
-
-def git_revision() -> Optional[str]:
-    r"""Returns the revision of the checkout, with a plus sign where files
-    differ from it; :obj:`None` where there is no checkout.
-    """
-    def git(*args: str) -> str:
-        return subprocess.run(['git', '-C', str(ROOT), *args], text=True,
-                              capture_output=True, check=True).stdout.strip()
-    try:
-        changed = git('status', '--porcelain', '--untracked-files=no')
-        return git('rev-parse', 'HEAD') + ('+' if changed else '')
-    except (OSError, subprocess.CalledProcessError):
-        return None

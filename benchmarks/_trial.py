@@ -1,12 +1,14 @@
 r"""Runs one trial of a search, in a process of its own: reads what to do from
 standard input, and adds a line to the log.
 """
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
 
+from _checkout import git_revision
 from _experiments.datasets import load_own_fold
 from _experiments.folds import cut_fold
 from _experiments.store import Row, Trials
@@ -23,17 +25,27 @@ def main() -> None:
     data = load_own_fold(job['dataset'], job['folder'],
                          job['config']['modalities'])
     store = Trials(Path(job['out']))
-    folder = store.folder / 'parts' / job['record']['search']
-    store.append({**job['record'], **measure(job, data, folder)})
+    revision = git_revision()
+    folder = store.training_of(job['key'])
+    parts = store.folder / 'parts' / job['record']['search']
+    store.append({
+        **job['record'],
+        **measure(job, data, folder / str(revision), parts),
+        'git': revision,
+    })
+    shutil.rmtree(folder)
 
 
-def measure(job: Job, data: List[HeteroData], folder: Path) -> Row:
-    r"""Trains on every fold, and returns what is to be known of the trial. Of
-    models that are fused, trainings are kept in :obj:`folder`.
+def measure(job: Job, data: List[HeteroData], folder: Path,
+            parts: Path) -> Row:
+    r"""Trains on every fold, and returns what is to be known of the trial.
+    Trainings go on from what :obj:`folder` holds of them, and those of models
+    that are fused are kept in :obj:`parts`.
     """
     folds, versions = [], {}
     for fold in range(job['folds']):
-        run, _ = train(job, cut_fold(data, fold), folder / str(fold))
+        run, _ = train(job, cut_fold(data, fold), folder / str(fold),
+                       parts / str(fold))
         folds.append(_describe(run))
         versions = run.config['versions']
     metrics = {name: float(np.mean([fold[name] for fold in folds]))

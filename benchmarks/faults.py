@@ -24,7 +24,8 @@ from typing import (
 
 import torch
 
-from _command import describe_command, git_revision, positive
+from _checkout import git_revision
+from _command import describe_command, positive
 from _damage.victim import Victim
 from _measure import describe_machine
 

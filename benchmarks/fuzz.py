@@ -18,7 +18,8 @@ os.environ.update(ARROW_DEFAULT_MEMORY_POOL='system', MALLOC_ARENA_MAX='1')
 
 import torch  # noqa: E402
 
-from _command import describe_command, git_revision, positive  # noqa: E402
+from _checkout import git_revision  # noqa: E402
+from _command import describe_command, positive  # noqa: E402
 from _damage.parsers import PARSERS  # noqa: E402
 from _damage.worker import Limits, Worker, note_failure, work  # noqa: E402
 from _measure import describe_machine  # noqa: E402

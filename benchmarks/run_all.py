@@ -4,10 +4,12 @@ See the README beside this file.
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from _command import describe_command, git_revision, interruptible, positive
+from _checkout import git_revision
+from _command import describe_command, interruptible, positive
 from _experiments.datasets import (
     check_dataset,
     count,
@@ -18,6 +20,7 @@ from _experiments.datasets import (
 from _experiments.plan import FOLDER, Cell, Plan, read_plan, select
 from _experiments.runner import Job, num_cores, run_jobs
 from _experiments.store import Row, Store, save_tensors
+from _reports.figures import import_pyplot
 from _reports.report import write_report
 from diffmm_pyg.cli.options import Parser
 
@@ -73,26 +76,32 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def run(args: argparse.Namespace, command: str) -> int:
+    import_pyplot()  # It is to be known now that it is missing.
     plan = read_plan(args.plan, args.seeds)
     chosen = select(plan, args.only)
     for name in sorted({cell.dataset for cell in plan.cells}):
         check_dataset(name, args.data)
     store = Store(args.out)
-    with store.locked():
+    with nullcontext() if args.report_only else store.locked():
         facts = read_data(plan, args.data, store)
         keys = {id(cell): cell.key(facts[_data_of(cell)][0])
                 for cell in plan.cells}
         done = store.finished()
-        record = {'command': command, 'git': git_revision(),
-                  'jobs': args.jobs}
+        revision = git_revision()
+        record = {'command': command, 'git': revision, 'jobs': args.jobs}
         cells: Dict[str, Cell] = {}
         for cell in chosen:  # Several labels may stand for the same.
             cells.setdefault(keys[id(cell)], cell)
         jobs = [make_job(cell, key, args, record)
                 for key, cell in cells.items() if key not in done]
         num_done = len(cells) - len(jobs)
+        num_other = sum(done[key]['git'] != revision for key in cells
+                        if key in done)
         print(f'{plan.title}: {num_done} of {num_done + len(jobs)} cells are '
-              f'finished', flush=True)
+              f'finished' + (f', {num_other} of them with code of other '
+                             f'revisions (for this one, name another '
+                             f"'--out')" if num_other > 0 else ''),
+              flush=True)
         failed: List[Row] = []
         if not args.report_only:
             failed = run_jobs(jobs, store, args.jobs, num_done)

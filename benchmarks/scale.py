@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 
-from _command import describe_command, git_revision
+from _checkout import git_revision
+from _command import describe_command
 from _timing.problem import PRESET, add_arguments, make_config, set_up
 from _timing.scale_report import (
     fit_exponents,

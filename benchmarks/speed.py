@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from _command import describe_command, git_revision
+from _checkout import git_revision
+from _command import describe_command
 from _measure import describe_machine, measure_limits, supports_bf16
 from _timing.arithmetic import minimal_work
 from _timing.fast_loop import FastLoop

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from _command import describe_command, git_revision, interruptible, positive
+from _checkout import git_revision
+from _command import describe_command, interruptible, positive
 from _experiments.datasets import NAMES, check_dataset
 from _experiments.folds import MAX_FOLDS
 from _experiments.runner import clock, num_cores

@@ -17,6 +17,7 @@ from diffmm_pyg.typing import (
     EdgeType,
     denoised_edge_type,
 )
+from diffmm_pyg.utils.normalize import row_normalize
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
 
@@ -29,6 +30,7 @@ __all__ = [
     'modality_features',
     'modality_masks',
     'observed_rows',
+    'unit_features',
 ]
 
 
@@ -74,6 +76,19 @@ def modality_masks(data: HeteroData) -> Dict[str, Tensor]:
     """
     keys = {m: f'has_{m}' for m in modalities(data)}
     return {m: data[ITEM][k] for m, k in keys.items() if k in data[ITEM]}
+
+
+def unit_features(data: HeteroData) -> Dict[str, Tensor]:
+    r"""Returns the features :math:`(|\mathcal{I}|, F_m)` of every modality,
+    with rows of norm 1, and of zeros where an item lacks it.
+
+    Args:
+        data (HeteroData): The graph.
+    """
+    out = {m: row_normalize(x) for m, x in modality_features(data).items()}
+    for m, mask in modality_masks(data).items():
+        out[m] = out[m] * mask.view(-1, 1)
+    return out
 
 
 def denoised_edges(data: HeteroData, modality: str) -> Tuple[Tensor, Tensor]:

@@ -12,11 +12,11 @@ from diffmm_pyg.diffusion import GraphDiffusion
 from diffmm_pyg.nn.models import DiffMM, Phase
 from diffmm_pyg.nn.models.diffmm_ranking import other_embeddings
 from diffmm_pyg.nn.models.ease import ease_weights
-from diffmm_pyg.nn.models.item_gram import interaction_gram
-from diffmm_pyg.nn.models.score_fusion import Embeddings, concat_embeddings
 from diffmm_pyg.typing import EdgesDict
 from diffmm_pyg.utils import SparseRows, inner_product_topk, keyed_generator
+from diffmm_pyg.utils.item_gram import interaction_gram
 from diffmm_pyg.utils.row_embedding import RowEmbedding
+from diffmm_pyg.utils.score_fusion import Embeddings, concat_embeddings
 from torch_geometric.data import HeteroData
 
 NUM_ROUNDS = 40  # Every edge may swap its item in half of them.

@@ -8,7 +8,7 @@ from torch import Tensor
 from diffmm_pyg.errors import DataError
 from diffmm_pyg.training.splits import positives
 from diffmm_pyg.typing import INTERACTS, USER
-from diffmm_pyg.utils import keyed_generator
+from diffmm_pyg.utils.random import keyed_generator, random_ranks
 from torch_geometric.data import HeteroData
 from torch_geometric.utils import coalesce
 
@@ -74,14 +74,8 @@ def _draw(edge_index: Tensor, label: Tensor, num_users: int,
     quota = torch.zeros_like(degree)
     quota[users] = torch.minimum(counts, degree[users] - 1)
 
-    # The first edges of every user, in random order:
-    perm = torch.randperm(edge_index.size(1), generator=generator)
-    perm = perm[edge_index[0, perm].argsort(stable=True)]
-    user = edge_index[0, perm]
-    rank = torch.arange(user.numel()) - (degree.cumsum(0) - degree)[user]
-    out = torch.zeros(user.numel(), dtype=torch.bool)
-    out[perm] = rank < quota[user]
-    return out
+    ranks = random_ranks(edge_index[0], degree.cumsum(0) - degree, generator)
+    return ranks < quota[edge_index[0]]
 
 
 def _with_edges(data: HeteroData, edge_index: Tensor,

@@ -12,6 +12,7 @@ from diffmm_pyg.runs import Run
 from diffmm_pyg.utils import inner_product_topk
 
 DEPTH = 50  # What is ranked lower counts as not found.
+KS = [5, 10, 20, DEPTH]
 BLOCK_SIZE = 4096
 
 

@@ -11,9 +11,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from tqdm import tqdm
 
-from _experiments.store import Row, Store
+from _experiments.store import TOO_LONG, Row, Store
 
 WORKER = Path(__file__).parents[1] / '_cell.py'
+PATIENCE = 60  # The seconds in which a process is to end in order.
 Job = Dict[str, Any]
 
 
@@ -54,40 +55,42 @@ def run_jobs(jobs: List[Job], store: Store, num_jobs: int, num_done: int = 0,
     bar = tqdm(total=num_done + len(jobs), initial=num_done, unit='cell',
                disable=None, bar_format='{n_fmt}/{total_fmt} |{bar}| {desc}')
     number = num_done
+
+    def left() -> str:
+        return time_left(waiting, [x.job for x in running], rows, num_jobs)
+
     try:
         while len(waiting) + len(running) > 0:
-            while len(running) < num_jobs:
-                job = _next(waiting, running)
-                if job is None:
-                    break
+            for job in _next(waiting, running, num_jobs):
                 waiting.remove(job)
                 running.append(_start(prepare(job) if prepare else job, store,
                                       threads, worker or WORKER))
-            _wait(running, bar, lambda: time_left(
-                waiting, [x.job for x in running], rows, num_jobs))
+            _wait(running, bar, left)
             for x in [x for x in running if x.process.poll() is not None]:
                 running.remove(x)
                 row = _finish(x, store)
                 (failed if 'error' in row else rows).append(row)
                 number += 1
                 bar.update()
-                left = time_left(waiting, [x.job for x in running], rows,
-                                 num_jobs)
-                tqdm.write(f'{number}/{bar.total} {_tell(row)}; {left} left',
+                tqdm.write(f'{number}/{bar.total} {_tell(row)}; {left()} left',
                            file=sys.stdout)
                 sys.stdout.flush()
     finally:
-        for x in running:
-            x.process.kill()
-            x.process.wait()
+        _stop(running)
         bar.close()
     return failed
 
 
-def _next(waiting: List[Job], running: List[Running]) -> Optional[Job]:
-    turns = [x.job['turn'] for x in running if 'turn' in x.job]
-    return next((job for job in waiting if job.get('turn') not in turns),
-                None)
+def _next(waiting: List[Job], running: List[Running],
+          num_jobs: int) -> List[Job]:
+    r"""Returns the jobs to start now, of no turn more than one."""
+    turns = {x.job['turn'] for x in running if 'turn' in x.job}
+    out: List[Job] = []
+    for job in waiting:
+        if len(running) + len(out) < num_jobs and job.get('turn') not in turns:
+            out.append(job)
+            turns |= {job['turn']} if 'turn' in job else set()
+    return out
 
 
 def _wait(running: List[Running], bar: tqdm,
@@ -109,13 +112,24 @@ def _is_late(running: Running) -> bool:
     return time.time() - job['start'] > (job.get('timeout') or math.inf)
 
 
+def _stop(running: List[Running]) -> None:
+    r"""Ends processes, which first write down how far they are."""
+    for x in running:
+        x.process.terminate()
+    for x in running:
+        try:
+            x.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            x.process.kill()
+            x.process.wait()
+
+
 def _start(job: Job, store: Store, threads: int, worker: Path) -> Running:
     job = {**job, 'threads': threads, 'start': time.time()}
     env = {**os.environ, **{name: str(threads) for name in [
         'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS']}}
     with store.log_of(job['key']).open('w') as log:
-        # A session of its own: Ctrl-C ends a training early, and it would
-        # leave a result as if it was whole.
+        # A session of its own: Ctrl-C is for the runner, which ends it.
         process = subprocess.Popen(
             [sys.executable, str(worker)], stdin=subprocess.PIPE, stdout=log,
             stderr=subprocess.STDOUT, text=True, env=env,
@@ -134,13 +148,13 @@ def _finish(running: Running, store: Store) -> Row:
     assert running.process.stdin is not None
     running.process.stdin.close()
     row = store.finished().get(job['key'])
-    if code == 0 and row is not None:
+    if row is not None:  # Whatever it died of afterwards.
         return row
     row = {
         **{k: job[k] for k in ['key', 'label', 'dataset', 'seed', 'config']},
         **job['record'],
         'seconds': time.time() - job['start'],
-        'error': (f"took longer than {job['timeout']} s"
+        'error': (f"{TOO_LONG} {job['timeout']} s"
                   if code == -signal.SIGKILL and _is_late(running) else
                   _error(code, store.log_of(job['key']))),
     }

@@ -17,6 +17,7 @@ from diffmm_pyg.runs.save import import_safetensors
 from diffmm_pyg.utils.atomic import atomic_path
 
 Row = Dict[str, Any]
+TOO_LONG = 'took longer than'  # How the error of what was ended begins.
 
 
 class Store:
@@ -48,6 +49,10 @@ class Store:
 
     def log_of(self, key: str) -> Path:
         return self.folder / 'logs' / f'{key}.log'
+
+    def training_of(self, key: str) -> Path:
+        r"""Returns where a training is kept until it has finished."""
+        return self.folder / 'trainings' / key
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -96,8 +101,11 @@ class Trials(Store):
     FOLDERS = ['logs']
 
     def finished(self) -> Dict[str, Row]:
+        r"""Returns the trials that need not be run again, among them those
+        that took too long.
+        """
         return {key: row for key, row in self.rows().items()
-                if 'error' not in row}
+                if row.get('error', TOO_LONG).startswith(TOO_LONG)}
 
 
 def read_rows(path: Path) -> Dict[str, Row]:
@@ -107,16 +115,18 @@ def read_rows(path: Path) -> Dict[str, Row]:
         RunError: If it cannot be read, or holds something else.
     """
     try:
-        lines = path.read_text().splitlines()
+        text = path.read_text()
     except (OSError, ValueError) as e:
         raise RunError(f"'{path}' cannot be read ({e}); name a file of "
                        f"results") from e
-    out = {}
+    out, lines = {}, text.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             out[row['key']] = row
         except (ValueError, TypeError, KeyError) as e:
+            if number == len(lines) and not text.endswith('\n'):
+                break  # Another process writes it.
             raise RunError(f"Line {number} of '{path}' is no result; remove "
                            f"it, and start again") from e
     return out

@@ -35,8 +35,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def train(job: Job, data: List[HeteroData],
-          folder: Optional[Path] = None) -> Tuple[Run, float]:
+def train(job: Job, data: List[HeteroData], folder: Path,
+          parts: Optional[Path] = None) -> Tuple[Run, float]:
     r"""Trains a model by the protocol that never looks at the test split to
     choose anything; it is watched if it is among :obj:`data`. Parts that are
     trained by themselves come first.
@@ -44,8 +44,10 @@ def train(job: Job, data: List[HeteroData],
     Args:
         job (Dict): What to train, and the seed.
         data ([HeteroData]): The splits.
-        folder (Path, optional): Keeps the trainings of parts on this data, so
-            that none runs twice. (default: :obj:`None`)
+        folder (Path): Where the training is kept, which goes on from there.
+        parts (Path, optional): Where the trainings of parts on this data are
+            kept, so that none runs twice; :obj:`folder` if not given.
+            (default: :obj:`None`)
 
     Returns:
         The run, and the seconds that all epochs took.
@@ -53,16 +55,16 @@ def train(job: Job, data: List[HeteroData],
     seed_everything(job['seed'])
     model = build(job['config'], data[0])
     options = dict(seed=job['seed'], protocol='strict', watch_test=True,
-                   progress=False)
+                   progress=False, resume=True, checkpoint_minutes=1.,
+                   checkpoint_epochs=False)  # Most epochs take seconds.
     seconds = 0.
     for part, config in _parts(model, job['config']):
-        if folder is not None:
-            text = json.dumps(config, sort_keys=True)
-            name = hashlib.sha256(text.encode()).hexdigest()[:24]
-            options.update(out=str(folder / name), resume=True)
-        seconds += _seconds(fit(part, data, **config['training'], **options))
-    options.update(out=None, resume=False)
-    run = fit(model, data, **job['config']['training'], **options)
+        text = json.dumps(config, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:24]
+        seconds += _seconds(fit(part, data, **config['training'], **options,
+                                out=str((parts or folder) / name)))
+    run = fit(model, data, **job['config']['training'], **options,
+              out=str(folder / 'model'))
     return run, seconds + _seconds(run)
 
 

@@ -179,7 +179,8 @@ def draw_cost(summary: Summary, look: Dict[str, Look]) -> Drawn:
                  '(bars: deviation over seeds)')
     label_points(ax, points)
     return to_svg(fig), (f'Test Recall@{K} over the time that one training '
-                         f'takes, validation after every epoch included. '
+                         f'takes, the evaluation of both splits after '
+                         f'every epoch included. '
                          f'{_emphasis(summary, look)}')
 
 

@@ -1,6 +1,6 @@
 r"""Writes the report of a plan."""
 from collections import Counter
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from _experiments.datasets import base_of, title_of
 from _experiments.plan import Plan
 from _experiments.runner import clock
 from _experiments.significance import NUM_RESAMPLES
-from _experiments.store import Store
+from _experiments.store import Row, Store
 from _reports.document import (
     Block,
     Bullets,
@@ -23,7 +23,7 @@ from _reports.document import (
 from _reports.groups import by_items, by_users, group_table
 from _reports.headlines import headlines
 from _reports.plots import draw_all
-from _reports.summary import Summary, summarize
+from _reports.summary import Result, Summary, summarize
 from _reports.tables import (
     accuracy_table,
     cost_table,
@@ -94,10 +94,9 @@ def report_dataset(plan: Plan, summary: Summary) -> List[Block]:
             Text('What tune.py found on the validation split with one seed, '
                  'in so many trials of each model, of one search or of '
                  'several, and its recall there: a lucky one, if of trainings '
-                 'that may have ended earlier. Where the values of the best '
-                 'trial were no better over five seeds, others stay. '
-                 'Models that are missing here have nothing to tune, or stay '
-                 'as they were published.'), tuned,
+                 'that may have ended earlier. Models that are missing here '
+                 'have nothing that was tuned, or the plan replaces it.'),
+            tuned,
         ]
     return out
 
@@ -107,6 +106,33 @@ def _report_results(summary: Summary) -> List[Block]:
                for name, (svg, text) in draw_all(summary).items()}
     out: List[Block] = [
         figures['overview'],
+        *_report_accuracy(summary, figures),
+        Heading(3, 'How many recommendations'),
+        figures['cutoffs'], cutoff_table(summary),
+        Heading(3, 'For whom, and which items'),
+        figures['users'], group_table(summary, by_users(summary)),
+        figures['items'], group_table(summary, by_items(summary)),
+        Heading(3, 'Cost'),
+        *_report_processors(summary),
+        figures['cost'], cost_table(summary),
+    ]
+    if 'curves' in figures:
+        out += [Heading(3, 'Learning curves'), figures['curves']]
+    graphs = graph_table(summary)
+    if graphs is not None:
+        out += [
+            Heading(3, 'Generated graphs'),
+            Text('Of the best epoch, means over seeds. The overlap is the '
+                 'size of the intersection over that of the union. The '
+                 'recall is the share of validation edges that the graph '
+                 'itself contains.'), graphs,
+        ]
+    return out
+
+
+def _report_accuracy(summary: Summary,
+                     figures: Dict[str, Figure]) -> List[Block]:
+    out: List[Block] = [
         Heading(3, 'Accuracy'),
         Text('Means and standard deviations over seeds, of the epoch with '
              'the best validation recall. The standard error is that of the '
@@ -138,41 +164,29 @@ def _report_results(summary: Summary) -> List[Block]:
                                          selection.header) else '')),
             selection,
         ]
-    out += [
-        Heading(3, 'How many recommendations'),
-        figures['cutoffs'], cutoff_table(summary),
-        Heading(3, 'For whom, and which items'),
-        figures['users'], group_table(summary, by_users(summary)),
-        figures['items'], group_table(summary, by_items(summary)),
-        Heading(3, 'Cost'),
-        *_report_processors(summary),
-        figures['cost'], cost_table(summary),
-    ]
-    if 'curves' in figures:
-        out += [Heading(3, 'Learning curves'), figures['curves']]
-    graphs = graph_table(summary)
-    if graphs is not None:
-        out += [
-            Heading(3, 'Generated graphs'),
-            Text('Of the best epoch, means over seeds. The overlap is the '
-                 'size of the intersection over that of the union. The '
-                 'recall is the share of validation edges that the graph '
-                 'itself contains.'), graphs,
-        ]
     return out
 
 
 def _report_processors(summary: Summary) -> List[Block]:
-    labels: Dict[str, List[str]] = {}
-    for result in summary.results:
-        used = {row['machine'].get('gpu', row['machine']['cpu'])
-                for row in result.rows}
-        labels.setdefault(' and '.join(sorted(used)), []).append(result.label)
-    if len(labels) == 1:
+    used = _by_origin(summary.results, lambda row: row['machine'].get(
+        'gpu', row['machine']['cpu']))
+    if len(used) == 1:
         return []
     return [Text('Times on different processors do not compare:'),
-            Bullets([f"{processor}: {', '.join(x)}"
-                     for processor, x in labels.items()])]
+            Bullets(used)]
+
+
+def _by_origin(results: List[Result],
+               origin: Callable[[Row], str]) -> List[str]:
+    r"""Tells which models have rows of one origin, which of others or of
+    several.
+    """
+    labels: Dict[str, List[str]] = {}
+    for result in results:
+        origins = ' and '.join(sorted({origin(row) for row in result.rows}))
+        if result.label not in labels.setdefault(origins, []):
+            labels[origins].append(result.label)
+    return [f"{origins}: {', '.join(x)}" for origins, x in labels.items()]
 
 
 def _report_gaps(summary: Summary) -> List[Block]:
@@ -200,7 +214,9 @@ def report_origin(summaries: List[Summary], command: str) -> List[Block]:
     machines = Counter(map(_machine, rows))
     versions = {', '.join(f'{k} {v}' for k, v in row['versions'].items())
                 for row in rows}
-    revisions = {row['git'] or 'no checkout' for row in rows}
+    revisions = _by_origin([x for summary in summaries
+                            for x in summary.results],
+                           lambda row: row['git'] or 'no checkout')
     commands = {row['command'] for row in rows}
     seconds = sum(row['seconds'] for row in rows)
     out: List[Block] = [
@@ -213,7 +229,7 @@ def report_origin(summaries: List[Summary], command: str) -> List[Block]:
             *[f"Machine of {count(n, 'training')}: {x}"
               for x, n in sorted(machines.items())],
             *[f'Versions: {x}' for x in sorted(versions)],
-            *[f'Revision: {x}' for x in sorted(revisions)],
+            *[f'Revision {x}' for x in revisions],
         ]),
     ]
     for summary in summaries:

@@ -6,13 +6,11 @@ import numpy as np
 
 from _experiments.models import load_description
 from _experiments.plan import Plan
-from _experiments.ranks import DEPTH
+from _experiments.ranks import KS
 from _experiments.runner import clock
 from _experiments.significance import standard_error
 from _reports.document import Table
 from _reports.summary import METRICS, Comparison, K, Result, Summary
-
-KS = [5, 10, K, DEPTH]
 
 
 def number(value: Optional[float]) -> str:

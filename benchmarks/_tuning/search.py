@@ -152,7 +152,7 @@ def run_searches(searches: List[Search], store: Trials, num_trials: int,
         common (Dict): What all processes are told.
     """
     by_name = {search.name: search for search in searches}
-    done = store.rows()
+    done = store.finished()
     jobs = [{**common, **job} for turn in zip(
         *[search.jobs(num_trials) for search in searches], strict=True)
         for job in turn]

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument('--resume', dest='run', metavar='RUN', help="go on with "
                      "the training in this folder, with its data and options; "
                      "only '--epochs', '--patience', '--on-nan' and "
-                     "'--checkpoint-minutes' may change")
+                     "'--checkpoint-...' may change")
     sub.add_argument('--data', metavar='NAME_OR_FOLDER',
                      help=f"'{EMBEDDED}' (generated, the default), 'tiktok', "
                      f"'baby', 'sports', or a folder of your own")

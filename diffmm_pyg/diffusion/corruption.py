@@ -14,7 +14,7 @@ from diffmm_pyg.diffusion.sampled_items import (
     sampled_noisy_matmul,
 )
 from diffmm_pyg.utils.hyper_parameters import hyper_parameters
-from diffmm_pyg.utils.random import dropout_mask, quantized_keep
+from diffmm_pyg.utils.random import dropout_mask, quantized_keep, random_ranks
 from diffmm_pyg.utils.sparse_rows import SparseRows
 
 if TYPE_CHECKING:
@@ -188,13 +188,7 @@ def draw_kept(rows: SparseRows, generator: torch.Generator) -> Tensor:
                       device=row.device)
     num_kept = 1 + (draw * (count - 1)).long()  # The draw is less than 1.
 
-    # The first ones of every row, in random order:
-    perm = torch.randperm(row.numel(), generator=generator, device=row.device)
-    perm = perm[row[perm].argsort(stable=True)]
-    rank = torch.arange(row.numel(), device=row.device) - rows.rowptr[row]
-    keep = torch.empty_like(row, dtype=torch.bool)
-    keep[perm] = rank < num_kept[row]
-    return keep
+    return random_ranks(row, rows.rowptr, generator) < num_kept[row]
 
 
 CORRUPTIONS = {'noise': add_noise, 'mask': mask_rows}

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from diffmm_pyg.diffusion.batch_share import BatchShare
 from diffmm_pyg.diffusion.reverse import HiddenReverse
+from diffmm_pyg.utils.affine_embeddings import affine_embeddings
 from diffmm_pyg.utils.processes import SINGLE, current_processes
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from diffmm_pyg.utils.topk import (
@@ -90,9 +91,7 @@ class RowScores:
             rows.num_rows, block_size))
         denoiser = self.reverse.denoiser
         weight, bias = denoiser.weight_out, denoiser.bias_out
-        ones = hidden.new_ones(hidden.size(0), 1)
-        return [(torch.cat([hidden[:, m], ones], dim=1),
-                 torch.cat([weight[:, m], bias[:, m:m + 1]], dim=1))
+        return [affine_embeddings(hidden[:, m], weight[:, m], bias[:, m])
                 for m in range(hidden.size(1))]
 
     def edge_weights(self, rows: SparseRows, edge_index: Tensor, scale: float,

@@ -35,6 +35,7 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
     checkpoint_minutes: float = 10.,
+    checkpoint_epochs: bool = True,
     on_nan: Literal['stop', 'skip'] = 'stop',
     deterministic: bool = False,
     progress: bool = True,
@@ -92,12 +93,16 @@ def fit(
         resume (bool, optional): If set to :obj:`True`, goes on with the
             training in :obj:`out` if there is one, bit for bit as if it had
             not been interrupted. Only :obj:`epochs`, :obj:`patience`,
-            :obj:`on_nan` and :obj:`checkpoint_minutes` may be others than
-            before; a finished training goes on if there are more epochs.
-            (default: :obj:`False`)
+            :obj:`on_nan` and what tells when to write checkpoints may be
+            others than before; a finished training goes on if there are more
+            epochs. (default: :obj:`False`)
         checkpoint_minutes (float, optional): The time after which a
-            checkpoint is written to :obj:`out` within an epoch; it is after
-            every epoch in any case. (default: :obj:`10.`)
+            checkpoint is written to :obj:`out` within an epoch.
+            (default: :obj:`10.`)
+        checkpoint_epochs (bool, optional): If set to :obj:`False`, an epoch
+            does not end with a checkpoint either, but for the last one, unless
+            :obj:`checkpoint_minutes` have passed: for models that take longer
+            to write than to train for an epoch. (default: :obj:`True`)
         on_nan (str, optional): What to do where a loss is NaN or infinite:
             end with an error (:obj:`"stop"`), or leave the batch out and
             count it in the history (:obj:`"skip"`). The latter makes the host
@@ -123,7 +128,8 @@ def fit(
                   precision=precision, protocol=protocol,
                   watch_test=watch_test, on_nan=on_nan,
                   deterministic=deterministic,
-                  checkpoint_minutes=checkpoint_minutes)
+                  checkpoint_minutes=checkpoint_minutes,
+                  checkpoint_epochs=checkpoint_epochs)
     check_config(config)
     if out is not None:
         check_out(out, overwrite, resume)
@@ -146,7 +152,7 @@ def fit(
               patience if protocol == 'strict' else math.inf)
     with (processes.sharing(),
           Keeper(state, description, out, checkpoint_minutes,
-                 processes) as keeper):
+                 checkpoint_epochs, processes) as keeper):
         keeper.begin(resume)
         with (deterministic_algorithms(deterministic),
               Signals(processes) as signals,
@@ -167,6 +173,7 @@ def fit(
             except LostProcessError as e:
                 raise LostProcessError(f'{e}; {keeper.advice()}') from e
         with uninterrupted(), deterministic_algorithms(deterministic):
+            keeper.keep_last()
             run = _finish(state, splits, description, keeper)
             processes.wait()  # Until the run is written.
             return run

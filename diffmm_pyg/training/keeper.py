@@ -25,15 +25,17 @@ class Keeper:
         config (Dict): What the training is made from.
         folder (str, optional): The folder of the run.
         minutes (float): The time between checkpoints within an epoch.
+        epochs (bool): Whether every epoch ends with a checkpoint.
         processes (Processes): The processes that train.
     """
     def __init__(self, state: TrainingState, config: Dict[str, Any],
-                 folder: Optional[str], minutes: float,
+                 folder: Optional[str], minutes: float, epochs: bool,
                  processes: Processes):
         self.state = state
         self.config = config
         self.folder = folder
         self.minutes = minutes
+        self.epochs = epochs
         self.processes = processes
         self.checkpoints: Optional[Checkpoints] = None
         if folder is not None and processes.is_first:
@@ -41,6 +43,7 @@ class Keeper:
         # Whether the run was written, and nothing has changed since:
         self.is_finished = False
         self._is_new = False
+        self._is_kept = True  # Whether no epoch has ended since
         self._time = time.monotonic()
 
     def __enter__(self) -> 'Keeper':
@@ -101,6 +104,21 @@ class Keeper:
         if time.monotonic() - self._time >= 60 * self.minutes:
             self.keep()
 
+    def keep_epoch(self) -> None:
+        r"""Writes a checkpoint at the end of an epoch, or if the last one is
+        old.
+        """
+        self._is_kept = False
+        if self.epochs:
+            self.keep()
+        else:
+            self.keep_if_due()
+
+    def keep_last(self) -> None:
+        r"""Writes a checkpoint if there is none of the last epoch."""
+        if not self._is_kept:
+            self.keep()
+
     def keep(self) -> None:
         r"""Writes a checkpoint.
 
@@ -116,6 +134,7 @@ class Keeper:
         self.checkpoints.save(Checkpoint(
             {'config': self.config, 'state': self.state.values()},
             self.state.tensors()))
+        self._is_kept = True
         self._time = time.monotonic()
 
     def finish(self, run: Run) -> None:

@@ -8,7 +8,8 @@ logger = logging.getLogger(__name__)
 
 # What may change when a training goes on: no number of an epoch depends on it
 # until it comes into effect.
-FREE = {'epochs', 'patience', 'checkpoint_minutes', 'on_nan'}
+FREE = {'epochs', 'patience', 'checkpoint_minutes', 'checkpoint_epochs',
+        'on_nan'}
 
 
 def check_same_training(stored: Dict[str, Any],

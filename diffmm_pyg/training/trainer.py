@@ -68,7 +68,7 @@ class Trainer:
         with self.signals.held():
             state.seconds = time.perf_counter() - start
             state.end_epoch(metrics, embeddings)
-            self.keeper.keep()
+            self.keeper.keep_epoch()
         self._report(state.history[-1])
 
     def _run_phase(self, phase: Phase, optimizer: Any, start: float) -> None:

@@ -34,6 +34,14 @@ class NegativeSampler:
         item = rank + pos - self.rowptr[user]
         return item.clamp_(max=self.num_items - 1)
 
+    def other_than(self, pos: Tensor, user: Tensor,
+                   generator: torch.Generator) -> Tensor:
+        r"""Returns one item for every pair of :obj:`user` and :obj:`pos`:
+        where the user has interacted with every item, :obj:`pos` itself, so
+        that a loss of their difference has no gradient.
+        """
+        return torch.where(self.valid(user), self(user, generator), pos)
+
     def valid(self, user: Tensor) -> Tensor:
         r"""Returns the mask of the users for whom a negative exists."""
         return self.left[user] > 0

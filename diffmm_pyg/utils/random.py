@@ -61,6 +61,34 @@ def quantized_keep(p: float) -> float:
     return (2**15 - quantized_threshold(p)) / 2**16
 
 
+def keyed_dropout(x: Tensor, p: float, *key: int) -> Tensor:
+    r"""Sets entries of a matrix to zero with probability :obj:`p` and
+    rescales the others, as :meth:`torch.nn.functional.dropout` does, by draws
+    that depend on :obj:`key` alone.
+    """
+    if p == 0:
+        return x
+    mask = dropout_mask(x.size(0), x.size(1), p,
+                        keyed_generator(*key, device=x.device))
+    return x * (mask.to(x.dtype) / quantized_keep(p))
+
+
+def random_ranks(row: Tensor, rowptr: Tensor,
+                 generator: torch.Generator) -> Tensor:
+    r"""Draws an order of the entries of every row, and returns the rank
+    :obj:`[nnz]` of each in its row, from 0.
+
+    Args:
+        row (torch.Tensor): The row of every entry.
+        rowptr (torch.Tensor): The number of entries of all rows before one.
+        generator (torch.Generator): What draws, on the device of the rows.
+    """
+    perm = torch.randperm(row.numel(), generator=generator, device=row.device)
+    perm = perm[row[perm].argsort(stable=True)]
+    rank = torch.arange(row.numel(), device=row.device) - rowptr[row[perm]]
+    return torch.empty_like(rank).scatter_(0, perm, rank)
+
+
 def global_random_state() -> Dict[str, Any]:
     r"""Returns the states of the global random number generators of Python,
     NumPy and torch, as plain values. No draw of this package depends on them,

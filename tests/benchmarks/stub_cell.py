@@ -57,3 +57,5 @@ row = {
 }
 with open(out / 'results.jsonl', 'a') as f:
     f.write(json.dumps(row) + '\n')
+if behavior == 'die':
+    os.kill(os.getpid(), signal.SIGKILL)

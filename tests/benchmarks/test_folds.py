@@ -85,7 +85,7 @@ def test_trials_share_the_trainings_of_parts(monkeypatch, tmp_path):
         'model': {'trained': True, 'weights': [1., 0.5]},
         'training': {'epochs': 2, 'lr': 0.01}}, 'fake')
     job = {'seed': 0, 'config': config}
-    run, seconds = training.train(job, data)
+    run, seconds = training.train(job, data, tmp_path / 'own')
     assert len(run.history) == 1 and seconds > run.history[0]['seconds']
 
     steps = []
@@ -93,11 +93,12 @@ def test_trials_share_the_trainings_of_parts(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.optim.Adam, 'step',
                         lambda *args, **kwargs: steps.append(0) or
                         step(*args, **kwargs))
-    kept, _ = training.train(job, data, tmp_path)
+    parts = tmp_path / 'parts'
+    kept, _ = training.train(job, data, tmp_path / 'a', parts)
     assert len(steps) > 0
     del steps[:]
     config['model']['weights'] = [1., 0.25]
-    other, again = training.train(job, data, tmp_path)
+    other, again = training.train(job, data, tmp_path / 'b', parts)
     assert len(steps) == 0 and again > 0.
     for name, x in kept.state.items():
         torch.testing.assert_close(x, run.state[name])
@@ -121,7 +122,7 @@ def test_trials_cannot_see_the_test_split(monkeypatch, tmp_path):
     job = {'key': 'k', 'label': 'EASE', 'dataset': 'fake', 'seed': 0,
            'config': config, 'folds': 3, 'threads': 1, 'start': 0.}
     data = datasets.load_own_fold('fake', None, None)
-    row = _trial.measure(job, data, tmp_path)
+    row = _trial.measure(job, data, tmp_path / 'a', tmp_path / 'parts')
     assert [len(graphs) for graphs in given] == [2, 2, 2]
     for graph in [graph for graphs in given for graph in graphs]:
         for name, value in graph[INTERACTS].items():
@@ -131,7 +132,7 @@ def test_trials_cannot_see_the_test_split(monkeypatch, tmp_path):
     values = [fold['recall@20'] for fold in row['folds']]
     assert row['value'] == pytest.approx(sum(values) / 3)
     assert len(set(values)) == 3 and 0.2 < min(values)
-    run, _ = training.train(job, whole)
+    run, _ = training.train(job, whole, tmp_path / 'b')
     assert values[0] == pytest.approx(run.metrics['val']['recall@20'])
 
     # Neither does the name of a search tell anything of it:

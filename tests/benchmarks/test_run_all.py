@@ -1,14 +1,21 @@
+import fcntl
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
 import pytest
 
 FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
+BENCHMARKS = FOLDER.parents[1] / 'benchmarks'
+sys.path.insert(0, str(BENCHMARKS))
 
 import run_all  # noqa: E402
+from _checkout import git_revision  # noqa: E402
 from _command import interruptible  # noqa: E402
 from _experiments import runner  # noqa: E402
 from _experiments.store import Store, load_arrays  # noqa: E402
@@ -139,13 +146,15 @@ def test_report_holds_every_model(plan, stub):
     assert '### Differences to C' in markdown
 
 
-def test_report_tells_processors_apart(plan, stub, no_pictures):
+def test_report_tells_origins_apart(plan, stub, no_pictures, capsys):
     stub()
     assert plan() == 0
     assert 'do not compare' not in (plan.out / 'plan.md').read_text()
     results = plan.out / 'results.jsonl'
     rows = [json.loads(x) for x in results.read_text().splitlines()]
     rows[1]['machine']['cpu'] = 'another CPU'  # Of B; its other seed has not.
+    for row in rows:
+        row['git'] = 'old' if row['label'] == 'C' else 'new'
     results.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
     assert plan('--report-only') == 0
     markdown = (plan.out / 'plan.md').read_text()
@@ -154,6 +163,10 @@ def test_report_tells_processors_apart(plan, stub, no_pictures):
     assert '\n- a CPU: A <1>, C\n' in markdown
     assert '\n- Machine of 5 trainings: a CPU, 2 cores, 1 GiB' in markdown
     assert '\n- Machine of 1 training: another CPU, 2 cores' in markdown
+    assert '\n- Revision new: ' in markdown
+    assert '\n- Revision old: C\n' in markdown
+    assert 'finished, 6 of them with code of other rev' in capsys.readouterr(
+    ).out
 
 
 def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
@@ -213,6 +226,28 @@ def test_a_folder_belongs_to_one_runner(plan, stub, capsys):
     assert not (plan.out / 'calls').exists()
 
 
+def test_a_report_while_a_plan_runs(plan, stub, no_pictures):
+    stub()
+    assert plan('--seeds', '1') == 0
+    results = plan.out / 'results.jsonl'
+    results.write_text(results.read_text() + '{"key": "half a li')
+    with Store(plan.out).results.open() as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        assert plan('--report-only') == 0
+    markdown = (plan.out / 'plan.md').read_text()
+    assert 'Not run yet: A <1> (seed 1), B (seed 1), C (seed 1).' in markdown
+    assert results.read_text().endswith('{"key": "half a li')
+
+
+def test_a_result_counts_whatever_its_process_died_of(plan, stub,
+                                                      no_pictures):
+    stub(**{'A <1>-0': 'die', 'B-0': 'die'})
+    assert plan('--seeds', '1') == 0
+    assert 'error' not in (plan.out / 'results.jsonl').read_text()
+    assert plan('--seeds', '1') == 0
+    assert len(plan.calls()) == 3
+
+
 @pytest.mark.parametrize('argv,code,message', [
     ([], 2, "error: one of the arguments --quick --full --plan is required"),
     (['--quick', '--full'], 2, "error: '--full': not allowed with"),
@@ -245,6 +280,46 @@ def test_commands_tell_no_places():
         "'a b' --plan plans/x.json")
 
 
+def test_the_library_of_the_checkout_is_measured(tmp_path):
+    (tmp_path / 'diffmm_pyg').mkdir()
+    (tmp_path / 'diffmm_pyg' / '__init__.py').touch()
+    out = subprocess.run(
+        [sys.executable, '-c', 'import run_all, diffmm_pyg\n'
+         'print(diffmm_pyg.__file__)'], env={
+             **os.environ, 'PYTHONPATH': f'{tmp_path}:{BENCHMARKS}'},
+        capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == str(
+        BENCHMARKS.parent / 'diffmm_pyg' / '__init__.py')
+
+
+def test_revision(tmp_path, monkeypatch):
+    monkeypatch.setattr('_checkout.ROOT', tmp_path)
+    assert git_revision() is None
+
+    def git(*args):
+        subprocess.run(['git', '-c', 'user.name=A', '-c', 'user.email=a@b',
+                        *args], cwd=tmp_path, check=True, capture_output=True)
+
+    git('init')
+    for name in ['diffmm_pyg/a.py', 'benchmarks/b.py']:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    git('add', '.')
+    git('commit', '-m', 'a')
+    revision = git_revision()
+    assert len(revision) == 40
+    for name, differs in [('README.md', False), ('benchmarks/b.py', True),
+                          ('benchmarks/results/x/c.html', False),
+                          ('benchmarks/models/d.json', True)]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('changed')
+        assert git_revision() == revision + '+' * differs
+        if differs:
+            path.unlink()
+            git('checkout', '.')
+
+
 def test_warnings_are_told_in_one_line(capsys):
     def work():
         for text in ['Beware', 'Sparse CSR tensor support is in beta state']:
@@ -272,10 +347,10 @@ def test_time_left():
     assert left(*[job] * 2000) == '11:06:40 h'
 
 
-def test_a_real_cell(plan, no_pictures, monkeypatch):
-    monkeypatch.setenv('PYTHONPATH', str(FOLDER.parents[1]))
+def test_a_real_cell(plan, no_pictures, tmp_path):
     assert plan('--only', 'C', '--seeds', '1') == 0
     row, = Store(plan.out).rows().values()
+    assert list((plan.out / 'trainings').iterdir()) == []
     config = row['config']
     assert config['training']['epochs'] == 2 == len(row['history'])
     assert config['model']['k'] == 3 and config['model']['num_layers'] == 1
@@ -289,7 +364,7 @@ def test_a_real_cell(plan, no_pictures, monkeypatch):
 
     # The same training here gives the same numbers:
     data = run_all.load_dataset('fake', None, None)
-    run, _ = train({'seed': 0, 'config': config}, data)
+    run, _ = train({'seed': 0, 'config': config}, data, tmp_path / 'again')
     assert run.metrics['test']['recall@20'] == pytest.approx(
         row['metrics']['test']['recall@20'])
     store = Store(plan.out)
@@ -298,3 +373,34 @@ def test_a_real_cell(plan, no_pictures, monkeypatch):
     rank = load_arrays(store.ranks_of(row['key']))['rank']
     assert ((0 < rank) & (rank <= 20)).mean() == pytest.approx(
         row['metrics']['test']['recall@20'])  # One positive per user
+
+
+def test_an_interrupted_cell_goes_on(plan, no_pictures):
+    source = json.loads(plan.file.read_text())
+    source['set'] = {'training.epochs': 150, 'training.patience': 150}
+    for model in source['models']:
+        del model['set']['training.epochs']
+    plan.file.write_text(json.dumps(source))
+    options = ['--plan', str(plan.file), '--only', 'A <1>', '--seeds', '1']
+
+    assert run_all.main([*options, '--out', str(plan.out / 'whole')]) == 0
+    whole, = Store(plan.out / 'whole').rows().values()
+    runner = subprocess.Popen(
+        [sys.executable, str(BENCHMARKS / 'run_all.py'), *options, '--out',
+         str(plan.out / 'parts')])
+    log = Store(plan.out / 'parts').log_of(whole['key'])
+    while not (log.exists() and 'epoch 20: ' in log.read_text()):
+        assert runner.poll() is None
+        time.sleep(0.05)
+    runner.send_signal(signal.SIGTERM)
+    assert runner.wait() == 130
+    assert Store(plan.out / 'parts').rows() == {}
+
+    assert run_all.main([*options, '--out', str(plan.out / 'parts')]) == 0
+    epochs = [int(line.split()[1][:-1]) for line in log.read_text(
+    ).splitlines() if line.startswith('epoch ')]
+    assert 20 < epochs[0] < 150 == epochs[-1]
+    row, = Store(plan.out / 'parts').rows().values()
+    assert row['metrics'] == whole['metrics']
+    assert [x['val/recall@20'] for x in row['history']] == [
+        x['val/recall@20'] for x in whole['history']]

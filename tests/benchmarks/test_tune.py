@@ -169,9 +169,12 @@ def test_failed_trials_count(search, capsys):
     assert search.tuned('a', 'ease')['budget']['failed'] == 1
     with pytest.raises(FileNotFoundError):
         search.tuned('a', 'ease_content')
-    # They are not tried again, and the search goes on without them:
+    # They are tried again, and the search goes on:
     assert search('a', trials=4) == 0
-    assert search.calls('a')[9:] == [f'{model}-3' for model in MODELS]
+    assert search.calls('a')[9:] == [
+        'ease_content-0', 'ease-1', 'ease_content-1', 'ease_content-2',
+        *(f'{model}-3' for model in MODELS)]
+    assert search.tuned('a', 'ease')['budget']['failed'] == 0
 
 
 def test_a_trial_over_its_time_has_failed(search):

@@ -202,6 +202,28 @@ def test_checkpoints_within_an_epoch(data, straight, tmp_path, monkeypatch):
     ]
 
 
+def test_checkpoints_not_after_every_epoch(data, straight, tmp_path,
+                                           monkeypatch):
+    save, positions = Checkpoints.save, []
+
+    def patched(self, checkpoint):
+        positions.append(checkpoint.values['state']['position'])
+        save(self, checkpoint)
+
+    monkeypatch.setattr(Checkpoints, 'save', patched)
+    kwargs = dict(KWARGS, out=str(tmp_path), checkpoint_epochs=False)
+    stop(data, position=(2, 0, 1), **{**kwargs, 'epochs': 3})
+    assert positions[0] == [0, 0, 0] and positions[1][0] == 2
+    assert len(positions) == 2  # The second one is that of Ctrl-C.
+    small_fit(data, resume=True, **{**kwargs, 'epochs': 3})
+    assert positions[2:] == [[3, 0, 0]]  # A finished run goes on from its end.
+    run = small_fit(data, resume=True, **kwargs)
+    assert_same_run(run, straight('strict'))
+    assert_same_run(load(str(tmp_path)), run)
+    assert positions[3:] == [[4, 0, 0]]
+    assert_same_run(small_fit(data, resume=True, **kwargs), run)
+
+
 @pytest.mark.parametrize('change, message', [
     (dict(lr=0.2), "began with 'lr' of 0.1; go on with the same .got 0.2"),
     (dict(seed=1), "began with 'seed' of 0"),

@@ -38,6 +38,9 @@ def test_user_who_owns_everything():
         item = sampler(user, keyed_generator(seed))
         assert item.min() >= 0 and item.max() < 3
         assert item[1] != 1
+        other = sampler.other_than(torch.tensor([2, 1, 0]), user,
+                                   keyed_generator(seed))
+        assert other.tolist() == [2, item[1], 0]
 
 
 def test_same_generator_same_items():

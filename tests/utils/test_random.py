@@ -8,8 +8,10 @@ import torch
 from diffmm_pyg.utils import dropout_mask, keyed_generator
 from diffmm_pyg.utils.random import (
     global_random_state,
+    keyed_dropout,
     quantized_keep,
     quantized_threshold,
+    random_ranks,
     set_global_random_state,
 )
 
@@ -81,3 +83,30 @@ def test_global_random_state():
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     set_global_random_state(state)
     assert draws() + draws() == expected
+
+
+def test_keyed_dropout():
+    x = torch.rand(200, 100) + 1
+    assert keyed_dropout(x, 0., 1, 2) is x
+    out = keyed_dropout(x, 0.25, 1, 2)
+    kept = out != 0
+    assert abs(kept.float().mean() - 0.75) < 0.01
+    torch.testing.assert_close(out[kept], x[kept] / 0.75)
+    assert torch.equal(out, keyed_dropout(x, 0.25, 1, 2))
+    assert not torch.equal(out, keyed_dropout(x, 0.25, 1, 3))
+
+
+def test_random_ranks():
+    row = torch.tensor([2, 0, 2, 2, 0, 5])
+    count = row.bincount()
+    rowptr = count.cumsum(0) - count
+    seen = set()
+    for seed in range(200):
+        ranks = random_ranks(row, rowptr, keyed_generator(seed))
+        for r, n in [(0, 2), (2, 3), (5, 1)]:
+            assert sorted(ranks[row == r].tolist()) == list(range(n))
+        seen.add(tuple(ranks.tolist()))
+    assert len(seen) == 12  # All orders of two and of three, about as often:
+    first = [int(random_ranks(row, rowptr, keyed_generator(seed))[0])
+             for seed in range(600)]
+    assert all(abs(first.count(i) - 200) < 60 for i in range(3))

@@ -2,6 +2,7 @@ r"""Recommenders: DiffMM, and those it is compared with."""
 from typing import List, Type
 
 from .bm3 import BM3
+from .bpr_mf import BPRMF
 from .diff_rec import DiffRec
 from .diffmm import DiffMM
 from .diffmm_explanation import DiffMMExplanation, EdgeContribution
@@ -12,7 +13,6 @@ from .freedom import FREEDOM
 from .item_knn import ItemKNN
 from .late_fusion import LateFusion
 from .light_gcn import LightGCN
-from .matrix_factorization import BPRMF
 from .mult_dae import MultDAE
 from .ngcf import NGCF
 from .pairwise import Triplets

@@ -8,12 +8,12 @@ from torch.nn import Linear, ModuleDict
 from diffmm_pyg.data import modality_features, modality_masks
 from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.models.embedding_recommender import ModalityRecommender
-from diffmm_pyg.nn.models.keyed_dropout import keyed_dropout
 from diffmm_pyg.nn.models.pairwise import squared_norm, total_loss
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.nn.propagation import mean_of_layers
 from diffmm_pyg.nn.weighted_adj import WeightedAdj, normalized_adj
 from diffmm_pyg.utils.checks import check_range
+from diffmm_pyg.utils.random import keyed_dropout
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 

@@ -20,11 +20,11 @@ from diffmm_pyg.nn.models.diffmm_output import DiffMMOutput
 from diffmm_pyg.nn.models.diffmm_phases import diffmm_phases
 from diffmm_pyg.nn.models.diffmm_ranking import diffmm_embeddings
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
-from diffmm_pyg.nn.models.score_fusion import Embeddings
 from diffmm_pyg.nn.resolver import Conv, conv_name, conv_resolver
 from diffmm_pyg.nn.stacked_adj import StackedAdj
 from diffmm_pyg.nn.stacked_conv import StackedConv
 from diffmm_pyg.recommendation import Id
+from diffmm_pyg.utils.score_fusion import Embeddings
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 

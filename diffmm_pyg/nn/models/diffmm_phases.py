@@ -62,8 +62,7 @@ def diffmm_phases(model: 'DiffMM', data: HeteroData) -> List[Phase]:
                      key: Key) -> Dict[str, Tensor]:
         generator = keyed_generator(*key, device=user.device)
         u, pos = user[index], item[index]
-        # Users without a negative get a pair that has no gradient.
-        neg = torch.where(sampler.valid(u), sampler(u, generator), pos)
+        neg = sampler.other_than(pos, u, generator)
         return graph.loss(u, pos, neg, batch_size, generator)
 
     denoisers = list(model.diffusion.parameters())

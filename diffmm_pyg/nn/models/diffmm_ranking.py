@@ -8,12 +8,12 @@ from diffmm_pyg.data import (
     observed_rows,
 )
 from diffmm_pyg.nn.models.drift import drift_embeddings
-from diffmm_pyg.nn.models.score_fusion import (
+from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
+from diffmm_pyg.utils.score_fusion import (
     Embeddings,
     concat_embeddings,
     standardized,
 )
-from diffmm_pyg.nn.stacked_adj import StackedAdj, denoised_adjs
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from torch_geometric.data import HeteroData
 

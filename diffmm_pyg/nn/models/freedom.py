@@ -6,10 +6,9 @@ from torch.nn import Linear, ModuleDict
 
 from diffmm_pyg.data import modality_features, modality_masks
 from diffmm_pyg.nn.conv import ModalityConv
+from diffmm_pyg.nn.item_adj import fused_item_adj
 from diffmm_pyg.nn.loss import bpr_loss
-from diffmm_pyg.nn.models.degree_pruning import degree_pruning
 from diffmm_pyg.nn.models.embedding_recommender import ModalityRecommender
-from diffmm_pyg.nn.models.item_adj import fused_item_adj
 from diffmm_pyg.nn.models.pairwise import Triplets, bpr_phase
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.nn.propagation import mean_of_layers
@@ -17,6 +16,7 @@ from diffmm_pyg.nn.weighted_adj import WeightedAdj, normalized_adj
 from diffmm_pyg.typing import ITEM
 from diffmm_pyg.utils import keyed_generator
 from diffmm_pyg.utils.checks import check_range
+from diffmm_pyg.utils.degree_pruning import degree_pruning
 from torch_geometric.data import HeteroData
 
 

@@ -3,9 +3,9 @@ from typing import Literal, Optional, Tuple
 import torch
 from torch import Tensor
 
-from diffmm_pyg.nn.models.item_gram import add_content_gram, interaction_gram
 from diffmm_pyg.nn.models.row_recommender import RowRecommender
 from diffmm_pyg.utils.checks import check_choice, check_range
+from diffmm_pyg.utils.item_gram import add_content_gram, interaction_gram
 from diffmm_pyg.utils.row_embedding import RowEmbedding
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from diffmm_pyg.utils.topk import MAX_BLOCK_NUMEL

@@ -7,13 +7,13 @@ from torch.nn import ModuleList
 from diffmm_pyg.errors import ConfigError
 from diffmm_pyg.nn.models.diffmm import DiffMM
 from diffmm_pyg.nn.models.recommender import Phase, Recommender
-from diffmm_pyg.nn.models.score_fusion import (
+from diffmm_pyg.utils.checks import check_range
+from diffmm_pyg.utils.score_fusion import (
     Embeddings,
     concat_embeddings,
     scaled,
     standardized,
 )
-from diffmm_pyg.utils.checks import check_range
 from torch_geometric.data import HeteroData
 
 

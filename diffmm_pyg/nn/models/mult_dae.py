@@ -6,10 +6,8 @@ from torch.nn import Parameter
 
 from diffmm_pyg.nn.models.pairwise import squared_norm
 from diffmm_pyg.nn.models.recommender import Key, Phase
-from diffmm_pyg.nn.models.row_recommender import (
-    RowRecommender,
-    affine_embeddings,
-)
+from diffmm_pyg.nn.models.row_recommender import RowRecommender
+from diffmm_pyg.utils.affine_embeddings import affine_embeddings
 from diffmm_pyg.utils.checks import check_range
 from diffmm_pyg.utils.logsumexp import weighted_logsumexp
 from diffmm_pyg.utils.random import (

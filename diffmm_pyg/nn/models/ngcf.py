@@ -7,11 +7,11 @@ from torch.nn import Linear, ModuleList
 
 from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.models.embedding_recommender import EmbeddingRecommender
-from diffmm_pyg.nn.models.keyed_dropout import keyed_dropout
 from diffmm_pyg.nn.models.pairwise import Triplets, bpr_phase, squared_norm
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.nn.weighted_adj import WeightedAdj, normalized_adj
 from diffmm_pyg.utils.checks import check_range
+from diffmm_pyg.utils.random import keyed_dropout
 from torch_geometric.data import HeteroData
 
 

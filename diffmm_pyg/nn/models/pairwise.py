@@ -66,8 +66,7 @@ def bpr_phase(
     def loss(index: Tensor, batch_size: int, key: Key) -> Dict[str, Tensor]:
         generator = keyed_generator(*key, device=user.device)
         users, pos = user[index], item[index]
-        # Users without a negative get a pair that has no gradient.
-        neg = torch.where(sampler.valid(users), sampler(users, generator), pos)
+        neg = sampler.other_than(pos, users, generator)
         items = torch.cat([pos, neg])
         x_user, x_item = embed(users, items, key)
         x_pos, x_neg = x_item.chunk(2)

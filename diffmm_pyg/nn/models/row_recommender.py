@@ -1,7 +1,6 @@
 import abc
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, List
 
-import torch
 from torch import Tensor
 
 from diffmm_pyg.data import check_sizes, observed_rows
@@ -59,18 +58,3 @@ class RowRecommender(Recommender, abc.ABC):
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}({self.num_users}, '
                 f'{self.num_items})')
-
-
-def affine_embeddings(hidden: Tensor, weight: Tensor,
-                      bias: Tensor) -> Tuple[Tensor, Tensor]:
-    r"""Returns :math:`[h_u, 1]` and :math:`[\mathbf{w}_i, b_i]`, whose inner
-    product is what a linear layer with bias makes of :math:`h_u`.
-
-    Args:
-        hidden (torch.Tensor): The inputs of the layer, :obj:`[N, H]`.
-        weight (torch.Tensor): Its weight, :obj:`[I, H]`.
-        bias (torch.Tensor): Its bias, :obj:`[I]`.
-    """
-    ones = hidden.new_ones(hidden.size(0), 1)
-    return (torch.cat([hidden, ones], dim=1),
-            torch.cat([weight, bias.view(-1, 1)], dim=1))

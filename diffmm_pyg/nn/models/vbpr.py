@@ -1,11 +1,10 @@
 from typing import Dict, List, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Embedding, Linear, ModuleDict
 
-from diffmm_pyg.data import modality_features, modality_masks
+from diffmm_pyg.data import unit_features
 from diffmm_pyg.nn.models.embedding_recommender import ModalityRecommender
 from diffmm_pyg.nn.models.pairwise import Triplets, bpr_phase, squared_norm
 from diffmm_pyg.nn.models.recommender import Key, Phase
@@ -112,13 +111,3 @@ class VBPR(ModalityRecommender):
         device = self.item_bias.weight.device
         user, item = (torch.arange(n, device=device) for n in self.sizes)
         return self(user, item, unit_features(data))
-
-
-def unit_features(data: HeteroData) -> Dict[str, Tensor]:
-    r"""Returns the features of every modality, with rows of norm 1, and of
-    zeros where an item lacks it.
-    """
-    out = {m: F.normalize(x) for m, x in modality_features(data).items()}
-    for m, mask in modality_masks(data).items():
-        out[m] = out[m] * mask.view(-1, 1)
-    return out

@@ -11,9 +11,9 @@ from pairwise_problem import (
 )
 
 from diffmm_pyg.nn.models.bm3 import BM3
-from diffmm_pyg.nn.models.keyed_dropout import keyed_dropout
 from diffmm_pyg.nn.weighted_adj import normalized_adj
 from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils.random import keyed_dropout
 
 KEY = (0, 0, 0, 0)
 

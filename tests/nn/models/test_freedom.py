@@ -12,12 +12,12 @@ from pairwise_problem import (
     random_data,
 )
 
+from diffmm_pyg.nn.item_adj import fused_item_adj
 from diffmm_pyg.nn.models import freedom
-from diffmm_pyg.nn.models.degree_pruning import degree_pruning
 from diffmm_pyg.nn.models.freedom import FREEDOM
-from diffmm_pyg.nn.models.item_adj import fused_item_adj
 from diffmm_pyg.typing import INTERACTS
 from diffmm_pyg.utils import keyed_generator
+from diffmm_pyg.utils.degree_pruning import degree_pruning
 from torch_geometric.utils import to_dense_adj
 
 

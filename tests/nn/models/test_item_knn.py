@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from item_data import make_data, naive_content
 from oracle import assert_close, dense_users
 
-from diffmm_pyg.nn.models import item_gram
 from diffmm_pyg.nn.models.item_knn import ItemKNN
 from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils import item_gram
 
 NUM_USERS, NUM_ITEMS = 9, 7
 
@@ -82,9 +82,8 @@ def test_blocks(double, monkeypatch):
     for kind in ['collaborative', 'content']:
         model = ItemKNN(NUM_USERS, NUM_ITEMS, 3, 0.1, kind)
         expected = model.embed(data)[1]
-        for module in ['item_gram', 'item_knn']:
-            monkeypatch.setattr(
-                f'diffmm_pyg.nn.models.{module}.MAX_BLOCK_NUMEL', 20)
+        for module in ['utils.item_gram', 'nn.models.item_knn']:
+            monkeypatch.setattr(f'diffmm_pyg.{module}.MAX_BLOCK_NUMEL', 20)
         assert_close(model.embed(data)[1], expected)
 
 

@@ -10,10 +10,10 @@ from pairwise_problem import (
     random_data,
 )
 
-from diffmm_pyg.nn.models.keyed_dropout import keyed_dropout
 from diffmm_pyg.nn.models.ngcf import NGCF
 from diffmm_pyg.nn.weighted_adj import normalized_adj
 from diffmm_pyg.typing import INTERACTS
+from diffmm_pyg.utils.random import keyed_dropout
 
 
 def textbook_ngcf(model, adj, key=None):

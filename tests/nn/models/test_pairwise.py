@@ -3,8 +3,7 @@ import torch
 from oracle import assert_close
 from pairwise_problem import NUM_ITEMS, NUM_USERS, Step, make, random_data
 
-from diffmm_pyg.nn.models.keyed_dropout import keyed_dropout
-from diffmm_pyg.nn.models.matrix_factorization import BPRMF
+from diffmm_pyg.nn.models.bpr_mf import BPRMF
 from diffmm_pyg.nn.models.ngcf import NGCF
 from diffmm_pyg.nn.models.pairwise import bpr_phase, squared_norm, total_loss
 from diffmm_pyg.typing import INTERACTS
@@ -123,17 +122,6 @@ def test_draws_have_keys_of_their_own(monkeypatch):
     for step in range(3):
         phase.loss(torch.arange(4), 4, (0, 0, 0, step))
     assert len(states) == len(set(states)) == 9
-
-
-def test_keyed_dropout():
-    x = torch.rand(200, 100) + 1
-    assert keyed_dropout(x, 0., 1, 2) is x
-    out = keyed_dropout(x, 0.25, 1, 2)
-    kept = out != 0
-    assert abs(kept.float().mean() - 0.75) < 0.01
-    assert_close(out[kept], x[kept] / 0.75)
-    assert torch.equal(out, keyed_dropout(x, 0.25, 1, 2))
-    assert not torch.equal(out, keyed_dropout(x, 0.25, 1, 3))
 
 
 def test_total_loss():

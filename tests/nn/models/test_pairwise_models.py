@@ -18,9 +18,9 @@ from diffmm_pyg.evaluation import evaluate, unranked_items
 from diffmm_pyg.nn import weighted_adj
 from diffmm_pyg.nn.models import MODELS
 from diffmm_pyg.nn.models.bm3 import BM3
+from diffmm_pyg.nn.models.bpr_mf import BPRMF
 from diffmm_pyg.nn.models.freedom import FREEDOM
 from diffmm_pyg.nn.models.light_gcn import LightGCN
-from diffmm_pyg.nn.models.matrix_factorization import BPRMF
 from diffmm_pyg.nn.models.ngcf import NGCF
 from diffmm_pyg.nn.models.vbpr import VBPR
 from diffmm_pyg.typing import INTERACTS

@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 from oracle import assert_close, dense_users, generator, random_rows
 
 from diffmm_pyg.errors import ConfigError
-from diffmm_pyg.nn.models import score_fusion
-from diffmm_pyg.nn.models.score_fusion import concat_embeddings, standardized
-from diffmm_pyg.utils import RowEmbedding
+from diffmm_pyg.utils import RowEmbedding, score_fusion
+from diffmm_pyg.utils.score_fusion import concat_embeddings, standardized
 
 
 def random_embeddings(kind, num_users, num_items, seed):

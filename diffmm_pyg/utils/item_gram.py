@@ -6,8 +6,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from diffmm_pyg.data import modality_features, modality_masks
-from diffmm_pyg.utils.normalize import row_normalize
+from diffmm_pyg.data import unit_features
 from diffmm_pyg.utils.sparse_rows import SparseRows
 from diffmm_pyg.utils.topk import MAX_BLOCK_NUMEL
 from torch_geometric.data import HeteroData
@@ -40,22 +39,10 @@ def interaction_gram(rows: SparseRows,
     return out
 
 
-def content_features(data: HeteroData) -> Tensor:
-    r"""Returns the features of all modalities side by side, of shape
-    :math:`(|\mathcal{I}|, \sum_m F_m)`: those of an item have unit norm in
-    every modality, and are zero in one that it lacks.
-    """
-    masks, out = modality_masks(data), []
-    for m, x in modality_features(data).items():
-        x = row_normalize(x)
-        out.append(x * masks[m].view(-1, 1) if m in masks else x)
-    return torch.cat(out, dim=1)
-
-
 def add_content_gram(gram: Tensor, data: HeteroData, weight: float) -> Tensor:
-    r"""Adds :obj:`weight` times the inner products of
-    :meth:`content_features` to a matrix of all pairs of items, in place.
+    r"""Adds :obj:`weight` times the inner products of the features of all
+    modalities, each of unit norm, to a matrix of all pairs of items, in place.
     """
-    x = content_features(data)
+    x = torch.cat([*unit_features(data).values()], dim=1)
     # In place, it is single precision in mixed precision, too.
     return gram.addmm_(x, x.t(), alpha=weight)
