@@ -1,67 +1,17 @@
 import fcntl
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-import warnings
 from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent
-BENCHMARKS = FOLDER.parents[1] / 'benchmarks'
-sys.path.insert(0, str(BENCHMARKS))
+sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
 import run_all  # noqa: E402
-from _checkout import git_revision  # noqa: E402
-from _command import interruptible  # noqa: E402
 from _experiments import runner  # noqa: E402
-from _experiments.store import Store, load_arrays  # noqa: E402
-from _experiments.training import train  # noqa: E402
-from _reports import report  # noqa: E402
+from _experiments.store import Store  # noqa: E402
 
-LABELS = ['A <1>', 'B', 'C']
-SMALL = {'model.hidden_channels': 8, 'diffusion.hidden_channels': 8,
-         'training.epochs': 2}
-
-
-@pytest.fixture
-def plan(tmp_path):
-    r"""The file of a plan, and how it is run."""
-    path = tmp_path / 'plan.json'
-    path.write_text(json.dumps({
-        'title': 'Three & more', 'datasets': ['fake'], 'seeds': 2,
-        'compare_with': ['B', 'C'], 'notes': ['Know this.'], 'models': [
-            {'base': 'strict', 'label': label, 'set': {**SMALL, 'model.k': k}}
-            for k, label in enumerate(LABELS, start=1)
-        ]}))
-    out = tmp_path / 'out'
-
-    def run(*options):
-        return run_all.main(['--plan', str(path), '--out', str(out),
-                             *options])
-
-    run.file, run.out = path, out
-    run.calls = lambda: (out / 'calls').read_text().split('\n')[:-1]
-    return run
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    r"""They take most of the time."""
-    names = ['overview', 'cutoffs', 'cost', 'users', 'items',
-             *(f'differences to {label}' for label in LABELS)]
-    monkeypatch.setattr(report, 'draw_all',
-                        lambda _: dict.fromkeys(names, (b'', '')))
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    r"""Replaces the processes of cells, and tells them what to do."""
-    monkeypatch.setattr(runner, 'WORKER', FOLDER / 'stub_cell.py')
-    return lambda **actions: monkeypatch.setenv('STUB', json.dumps(actions))
+LABELS = ['A <1>', 'B', 'C']  # Those of the plan.
 
 
 def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,
@@ -271,65 +221,6 @@ def test_bad_arguments_give_one_line(argv, code, message, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_commands_tell_no_places():
-    assert run_all.describe_command(
-        'run_all.py',
-        ['--full', '--data', '/home/me/data', '--out=/x/x', '--only', 'a b',
-         '--plan', 'plans/x.json']) == (
-        "python benchmarks/run_all.py --full --data data --out=x --only "
-        "'a b' --plan plans/x.json")
-
-
-def test_the_library_of_the_checkout_is_measured(tmp_path):
-    (tmp_path / 'diffmm_pyg').mkdir()
-    (tmp_path / 'diffmm_pyg' / '__init__.py').touch()
-    out = subprocess.run(
-        [sys.executable, '-c', 'import run_all, diffmm_pyg\n'
-         'print(diffmm_pyg.__file__)'], env={
-             **os.environ, 'PYTHONPATH': f'{tmp_path}:{BENCHMARKS}'},
-        capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == str(
-        BENCHMARKS.parent / 'diffmm_pyg' / '__init__.py')
-
-
-def test_revision(tmp_path, monkeypatch):
-    monkeypatch.setattr('_checkout.ROOT', tmp_path)
-    assert git_revision() is None
-
-    def git(*args):
-        subprocess.run(['git', '-c', 'user.name=A', '-c', 'user.email=a@b',
-                        *args], cwd=tmp_path, check=True, capture_output=True)
-
-    git('init')
-    for name in ['diffmm_pyg/a.py', 'benchmarks/b.py']:
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
-    git('add', '.')
-    git('commit', '-m', 'a')
-    revision = git_revision()
-    assert len(revision) == 40
-    for name, differs in [('README.md', False), ('benchmarks/b.py', True),
-                          ('benchmarks/results/x/c.html', False),
-                          ('benchmarks/models/d.json', True)]:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('changed')
-        assert git_revision() == revision + '+' * differs
-        if differs:
-            path.unlink()
-            git('checkout', '.')
-
-
-def test_warnings_are_told_in_one_line(capsys):
-    def work():
-        for text in ['Beware', 'Sparse CSR tensor support is in beta state']:
-            warnings.warn(text, stacklevel=1)
-        return 3
-
-    assert interruptible(work, Path('out')) == 3
-    assert capsys.readouterr().err == 'warning: Beware\n'
-
-
 def test_time_left():
     job = {'dataset': 'a', 'label': 'x'}
     rows = [{'dataset': 'a', 'label': 'x', 'seconds': 10},
@@ -347,60 +238,3 @@ def test_time_left():
     assert left(*[job] * 2000) == '11:06:40 h'
 
 
-def test_a_real_cell(plan, no_pictures, tmp_path):
-    assert plan('--only', 'C', '--seeds', '1') == 0
-    row, = Store(plan.out).rows().values()
-    assert list((plan.out / 'trainings').iterdir()) == []
-    config = row['config']
-    assert config['training']['epochs'] == 2 == len(row['history'])
-    assert config['model']['k'] == 3 and config['model']['num_layers'] == 1
-    assert list(row['metrics']) == ['val', 'test']
-    assert 0 < row['metrics']['test']['recall@50'] <= 1
-    assert row['peak_bytes'] > 2**20 and row['parameters'] > 700 * 8
-    assert row['seconds'] > row['training_seconds'] > 0
-    for graph in row['graphs'].values():
-        assert graph['edges'] == 3 * 400 and graph['known'] == 0
-        assert 3 <= graph['items'] <= 300 and 0 <= graph['overlap'] <= 1
-
-    # The same training here gives the same numbers:
-    data = run_all.load_dataset('fake', None, None)
-    run, _ = train({'seed': 0, 'config': config}, data, tmp_path / 'again')
-    assert run.metrics['test']['recall@20'] == pytest.approx(
-        row['metrics']['test']['recall@20'])
-    store = Store(plan.out)
-    positives = load_arrays(store.positives_of(row['data_hash']))
-    assert (positives['user'] == run.graphs['test'][0].numpy()).all()
-    rank = load_arrays(store.ranks_of(row['key']))['rank']
-    assert ((0 < rank) & (rank <= 20)).mean() == pytest.approx(
-        row['metrics']['test']['recall@20'])  # One positive per user
-
-
-def test_an_interrupted_cell_goes_on(plan, no_pictures):
-    source = json.loads(plan.file.read_text())
-    source['set'] = {'training.epochs': 150, 'training.patience': 150}
-    for model in source['models']:
-        del model['set']['training.epochs']
-    plan.file.write_text(json.dumps(source))
-    options = ['--plan', str(plan.file), '--only', 'A <1>', '--seeds', '1']
-
-    assert run_all.main([*options, '--out', str(plan.out / 'whole')]) == 0
-    whole, = Store(plan.out / 'whole').rows().values()
-    runner = subprocess.Popen(
-        [sys.executable, str(BENCHMARKS / 'run_all.py'), *options, '--out',
-         str(plan.out / 'parts')])
-    log = Store(plan.out / 'parts').log_of(whole['key'])
-    while not (log.exists() and 'epoch 20: ' in log.read_text()):
-        assert runner.poll() is None
-        time.sleep(0.05)
-    runner.send_signal(signal.SIGTERM)
-    assert runner.wait() == 130
-    assert Store(plan.out / 'parts').rows() == {}
-
-    assert run_all.main([*options, '--out', str(plan.out / 'parts')]) == 0
-    epochs = [int(line.split()[1][:-1]) for line in log.read_text(
-    ).splitlines() if line.startswith('epoch ')]
-    assert 20 < epochs[0] < 150 == epochs[-1]
-    row, = Store(plan.out / 'parts').rows().values()
-    assert row['metrics'] == whole['metrics']
-    assert [x['val/recall@20'] for x in row['history']] == [
-        x['val/recall@20'] for x in whole['history']]
