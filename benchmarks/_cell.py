@@ -45,7 +45,8 @@ def describe(job: Job, run: Run) -> Row:
         'versions': run.config['versions'],
         'machine': {
             **{k: machine[k] for k in ['cpu', 'cores', 'gpu', 'device',
-                                       'threads', 'load_average']
+                                       'threads', 'load_average',
+                                       'environment']
                if k in machine},
             'memory_bytes': memory,
             'sparse_backend': origin['sparse_backend'],

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
+from _checkout import ROOT
 from diffmm_pyg.cli.output import plain_warnings
 from diffmm_pyg.errors import DiffMMError
 
@@ -43,6 +44,9 @@ def _interrupt(*_: Any) -> None:
 
 
 def describe_command(script: str, argv: Sequence[str]) -> str:
-    r"""Returns the command, without where folders lie on this machine."""
+    r"""Returns the command, without where folders lie on this machine: those
+    of the checkout by their place in it, others by their names.
+    """
+    own = [x.replace(f'{ROOT}/', '') for x in argv]
     return shlex.join(['python', f'benchmarks/{script}',
-                       *[re.sub(r'(^|=)/.*/', r'\1', x) for x in argv]])
+                       *[re.sub(r'(^|=)/.*/', r'\1', x) for x in own]])

@@ -3,6 +3,7 @@ import ctypes
 import gc
 import os
 import platform
+import re
 import resource
 import time
 from pathlib import Path
@@ -13,6 +14,10 @@ import torch
 import diffmm_pyg
 import torch_geometric
 from diffmm_pyg.typing import WITH_TORCH_SPARSE
+
+# The variables that change how fast the machine is:
+ENVIRONMENT = (r'(LD_PRELOAD|GLIBC_TUNABLES|(MALLOC|MKL|OMP|KMP|GOMP|OPENBLAS|'
+               r'DNNL|ONEDNN|TORCH|PYTORCH|CUDA|CUBLAS)_\w*)$')
 
 
 def timed(fn: Callable, *args: Any) -> float:
@@ -101,6 +106,12 @@ def describe_machine(device: str) -> Dict[str, Any]:
         'torch_geometric': torch_geometric.__version__,
         'torch_sparse': WITH_TORCH_SPARSE,
         'diffmm_pyg': diffmm_pyg.__version__,
+        'environment': {
+            # Without the folders of this machine:
+            name: re.sub(r'[^\s:]*/', '', value)
+            for name, value in sorted(os.environ.items())
+            if re.match(ENVIRONMENT, name)
+        },
     }
     if device.startswith('cuda'):
         out['gpu'] = torch.cuda.get_device_name(device)

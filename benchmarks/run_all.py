@@ -23,6 +23,7 @@ from _experiments.store import Row, Store, save_tensors
 from _reports.figures import import_pyplot
 from _reports.report import write_report
 from diffmm_pyg.cli.options import Parser
+from diffmm_pyg.errors import ConfigError
 
 # By dataset and modalities: its hash, and its sizes.
 Facts = Dict[Tuple[str, Any], Tuple[str, Dict[str, int]]]
@@ -81,6 +82,9 @@ def run(args: argparse.Namespace, command: str) -> int:
     chosen = select(plan, args.only)
     for name in sorted({cell.dataset for cell in plan.cells}):
         check_dataset(name, args.data)
+    if args.report_only and not (args.out / Store.FILE).exists():
+        raise ConfigError(f"'{args.out}' holds no results to report; name "
+                          f"their folder by '--out'")
     store = Store(args.out)
     with nullcontext() if args.report_only else store.locked():
         facts = read_data(plan, args.data, store)

@@ -2,7 +2,7 @@ r"""What DiffMM is compared with to tell what its diffusion contributes: the
 same model without generated edges, with other ones in their place, or without
 embeddings in the ranking.
 """
-from typing import Any, Dict, List, Optional, Tuple, Type
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -144,15 +144,7 @@ class ControlledDiffMM(DiffMM):
     r"""DiffMM with another source of edges and scores. Denoisers that have a
     part in neither are not trained.
     """
-    diffusion_class: Type[GraphDiffusion]
     denoisers_make_edges = False
-
-    @classmethod
-    def from_sizes(cls, num_users: int, num_items: int,
-                   in_channels: Dict[str, int], **kwargs: Any) -> DiffMM:
-        diffusion = cls.diffusion_class(num_items, list(in_channels),
-                                        **kwargs.pop('diffusion', {}))
-        return cls(num_users, num_items, in_channels, diffusion, **kwargs)
 
     def phases(self, data: HeteroData) -> List[Phase]:
         phases = super().phases(data)

@@ -13,7 +13,7 @@ from diffmm_pyg.nn.models import MODELS, LateFusion, Recommender
 from diffmm_pyg.presets import load_preset
 from diffmm_pyg.training import fit
 from diffmm_pyg.typing import ITEM, USER
-from diffmm_pyg.utils.hyper_parameters import hyper_parameters
+from diffmm_pyg.utils.hyper_parameters import HyperParameter, hyper_parameters
 from torch_geometric.data import HeteroData
 
 FOLDER = Path(__file__).parents[1] / 'models'
@@ -141,14 +141,24 @@ def _complete(fn: Callable, values: Dict[str, Any], where: str,
         if name not in names:
             raise ConfigError(f"'{where}' has no '{name}'; choose among "
                               f"{', '.join(names)}")
-        kind = known[name].type if name in known else object
-        if kind is float and type(value) is int:
-            value = float(value)  # 1 and 1.0 are the same learning rate.
-        if value is not None and kind not in (type(value), object):
-            raise ConfigError(f"'{where}.{name}' must be of type "
-                              f"{kind.__name__} (got {value!r})")
+        option = known.get(name)
+        if option is not None:
+            if option.type is float and type(value) is int:
+                value = float(value)  # 1 and 1.0 are the same learning rate.
+            _check(f'{where}.{name}', value, option)
         out[name] = value
     return out
+
+
+def _check(name: str, value: Any, option: HyperParameter) -> None:
+    if value is None and option.optional:
+        return
+    if type(value) is not option.type:
+        raise ConfigError(f"'{name}' must be of type {option.type.__name__} "
+                          f"(got {value!r})")
+    if option.choices and value not in option.choices:
+        raise ConfigError(f"'{name}' must be one of "
+                          f"{', '.join(option.choices)} (got {value!r})")
 
 
 def build(config: Config, data: HeteroData) -> Recommender:

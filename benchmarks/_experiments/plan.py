@@ -158,12 +158,16 @@ def _to_plan(content: Dict[str, Any], seeds: Optional[int]) -> Plan:
                               f"labels of the plan (got '{label}')")
     cells = []
     for dataset in content['datasets']:
+        if content['datasets'].count(dataset) > 1:
+            raise ConfigError(f"The plan names '{dataset}' twice in "
+                              f"'datasets'")
         configs = [resolve(e.description, base_of(dataset))
                    for e in entries]
-        # One seed after the other, so that what there is can be compared:
-        for seed in range(content['seeds'] if seeds is None else seeds):
+        # One seed after the other, so that what there is can be compared, and
+        # not that of the searches, for which settings may be too good:
+        for seed in range(1, 1 + (seeds or content['seeds'])):
             for entry, config in zip(entries, configs, strict=True):
-                if seed > 0 and entry.description.get('deterministic'):
+                if seed > 1 and entry.description.get('deterministic'):
                     continue
                 cells.append(Cell(entry.label, dataset, seed, _shorten(
                     config, content.get('max_epochs'))))

@@ -42,12 +42,15 @@ class Store:
                            f"'--out'") from e
 
     def ranks_of(self, key: str) -> Path:
+        r"""Returns where the ranks are that a cell gave to the positives."""
         return self.folder / 'cells' / f'{key}.safetensors'
 
     def positives_of(self, data_hash: str) -> Path:
+        r"""Returns where the positives of a dataset are."""
         return self.folder / 'data' / f'{data_hash[:24]}.safetensors'
 
     def log_of(self, key: str) -> Path:
+        r"""Returns where the process of a cell writes what it has to say."""
         return self.folder / 'logs' / f'{key}.log'
 
     def training_of(self, key: str) -> Path:
@@ -57,7 +60,7 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         r"""Keeps other runners away, and removes what a crash of the machine
-        left of a line.
+        left of a line; one that lacks nothing but its end is completed.
         """
         with self.results.open('rb+') as f:
             try:
@@ -66,7 +69,13 @@ class Store:
                 raise RunError(f"Another run writes to '{self.folder}'; wait "
                                f"for it, or name another folder by "
                                f"'--out'") from e
-            f.truncate(f.read().rfind(b'\n') + 1)
+            text = f.read()
+            begun = text[text.rfind(b'\n') + 1:]
+            if _is_json(begun):
+                f.write(b'\n')
+            else:
+                f.truncate(len(text) - len(begun))
+            f.flush()
             yield
 
     def append(self, row: Row) -> None:
@@ -106,6 +115,14 @@ class Trials(Store):
         """
         return {key: row for key, row in self.rows().items()
                 if row.get('error', TOO_LONG).startswith(TOO_LONG)}
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+        return True
+    except ValueError:
+        return False
 
 
 def read_rows(path: Path) -> Dict[str, Row]:

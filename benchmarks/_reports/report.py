@@ -142,14 +142,16 @@ def _report_accuracy(summary: Summary,
              'validation recall: nothing is chosen on the test split.'),
         accuracy_table(summary),
     ]
+    least = (len(summary.results) - 1) / (NUM_RESAMPLES + 1)
     for comparison in summary.comparisons:
         out += [
             Heading(3, f'Differences to {comparison.base.label}'),
             Text(f'Paired by users, whose hits are averaged over seeds; '
                  f'{NUM_RESAMPLES:,} bootstrap draws of users, two-sided; '
                  f'p-values corrected by Holm for all models of the table, '
-                 f'separately for each metric. That seeds differ is not part '
-                 f'of these intervals: see the deviations above.'),
+                 f'separately for each metric, of which {least:.4f} is the '
+                 f'least that so many draws can show. That seeds differ is '
+                 f'not part of these intervals: see the deviations above.'),
             figures[f'differences to {comparison.base.label}'],
             significance_table(summary, comparison),
         ]

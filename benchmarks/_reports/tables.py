@@ -14,6 +14,7 @@ from _reports.summary import METRICS, Comparison, K, Result, Summary
 
 
 def number(value: Optional[float]) -> str:
+    r"""Returns a metric as tables print it."""
     return '' if value is None or math.isnan(value) else f'{value:.4f}'
 
 
@@ -23,12 +24,14 @@ def _spread(mean: float, deviation: float) -> str:
 
 
 def p_value(value: float) -> str:
+    r"""Returns a p-value as tables print it."""
     return f'{value:.4f}' if value < 0.001 else f'{value:.3f}'
 
 
 def model_table(header: List[str], rows: List[List[str]],
-           results: List[Result]) -> Table:
-    # A row per model, where ours among others are bold:
+                results: List[Result]) -> Table:
+    r"""Returns a table with a row per model, where ours among others are bold.
+    """
     ours = [i for i, result in enumerate(results) if result.is_ours]
     if len(ours) in [0, len(results)]:
         return Table(header, rows)

@@ -53,25 +53,26 @@ class Trainer:
         self.keeper = keeper
         self.processes = processes
         self.progress = progress
+        self._start = 0.
 
     def run_epoch(self) -> None:
         r"""Runs an epoch, or what is left of it."""
         state = self.state
-        start = time.perf_counter() - state.seconds
+        self._start = time.perf_counter() - state.seconds
         state.model.train()
         while state.phase < len(state.phases):
             self._run_phase(state.phases[state.phase],
-                            state.optimizers[state.phase], start)
+                            state.optimizers[state.phase])
         embeddings = self._embed()
         metrics = {f'{name}/{k}': v for name in self.splits.watched
                    for k, v in self.splits.evaluate(name, *embeddings).items()}
         with self.signals.held():
-            state.seconds = time.perf_counter() - start
+            state.seconds = time.perf_counter() - self._start
             state.end_epoch(metrics, embeddings)
             self.keeper.keep_epoch()
         self._report(state.history[-1])
 
-    def _run_phase(self, phase: Phase, optimizer: Any, start: float) -> None:
+    def _run_phase(self, phase: Phase, optimizer: Any) -> None:
         state, key = self.state, (self.seed, self.state.epoch,
                                   self.state.phase)
         if phase.begin is not None:
@@ -85,8 +86,10 @@ class Trainer:
             with self.signals.held():
                 self._run_step(phase, optimizer, batches[step], (*key, step))
                 state.step = step + 1
-                state.seconds = time.perf_counter() - start
+                state.seconds = time.perf_counter() - self._start
                 self.keeper.keep_if_due()
+                # Writing checkpoints is no part of the seconds:
+                self._start = time.perf_counter() - state.seconds
             self.progress.set_description(
                 f'{phase.name} {state.step}/{len(batches)}')
         with self.signals.held():

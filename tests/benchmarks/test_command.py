@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -15,9 +16,9 @@ def test_commands_tell_no_places():
     assert describe_command(
         'run_all.py',
         ['--full', '--data', '/home/me/data', '--out=/x/x', '--only', 'a b',
-         '--plan', 'plans/x.json']) == (
+         '--plan', str(BENCHMARKS / 'plans' / 'x.json')]) == (
         "python benchmarks/run_all.py --full --data data --out=x --only "
-        "'a b' --plan plans/x.json")
+        "'a b' --plan benchmarks/plans/x.json")
 
 
 def test_the_library_of_the_checkout_is_measured(tmp_path):
@@ -48,16 +49,23 @@ def test_revision(tmp_path, monkeypatch):
     git('commit', '-m', 'a')
     revision = git_revision()
     assert len(revision) == 40
-    for name, differs in [('README.md', False), ('benchmarks/b.py', True),
-                          ('benchmarks/results/x/c.html', False),
-                          ('benchmarks/models/d.json', True)]:
+    for name in ['README.md', 'benchmarks/README.md',
+                 'benchmarks/results/x/c.html', 'benchmarks/models/d.json']:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('changed')
-        assert git_revision() == revision + '+' * differs
-        if differs:
-            path.unlink()
-            git('checkout', '.')
+        assert git_revision() == revision
+    git('add', '.')
+    git('commit', '-m', 'No code')
+    assert git_revision() == revision
+
+    found = set()
+    for name, text in [('benchmarks/b.py', 'changed'), ('diffmm_pyg/c.py', ''),
+                       ('benchmarks/b.py', 'changed again')]:
+        (tmp_path / name).write_text(text)
+        found.add(git_revision())
+    assert len(found) == 3
+    assert all(re.fullmatch(f'{revision}\\+[0-9a-f]{{8}}', x) for x in found)
 
 
 def test_warnings_are_told_in_one_line(capsys):

@@ -16,42 +16,42 @@ LABELS = ['A <1>', 'B', 'C']  # Those of the plan.
 
 def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,
                                                capsys):
-    stub(**{'B-0': 'fail', 'C-1': 'crash'})
+    stub(**{'B-1': 'fail', 'C-2': 'crash'})
     assert plan() == 1
-    assert plan.calls() == ['A <1>-0', 'B-0', 'C-0', 'A <1>-1', 'B-1', 'C-1']
+    assert plan.calls() == ['A <1>-1', 'B-1', 'C-1', 'A <1>-2', 'B-2', 'C-2']
     rows = Store(plan.out).rows().values()
     errors = {f"{r['label']}-{r['seed']}": r['error'] for r in rows
               if 'error' in r}
     assert errors == {
-        'B-0': 'RuntimeError: the reason',
-        'C-1': 'killed by signal 9, most often for want of memory'}
+        'B-1': 'RuntimeError: the reason',
+        'C-2': 'killed by signal 9, most often for want of memory'}
     for name in ['plan.html', 'plan.md']:
         assert 'RuntimeError: the reason' in (plan.out / name).read_text()
     printed = capsys.readouterr().out
-    assert '2/6 fake, B, seed 0: FAILED, RuntimeError: the reason' in printed
-    assert '6/6 fake, C, seed 1: FAILED' in printed
+    assert '2/6 fake, B, seed 1: FAILED, RuntimeError: the reason' in printed
+    assert '6/6 fake, C, seed 2: FAILED' in printed
 
     stub()
     assert plan() == 0
-    assert plan.calls()[6:] == ['B-0', 'C-1']
+    assert plan.calls()[6:] == ['B-1', 'C-2']
     assert 'the reason' not in (plan.out / 'plan.html').read_text()
     assert plan() == 0
     assert len(plan.calls()) == 8
 
 
 def test_nothing_succeeds(plan, stub, capsys):
-    stub(**{'A <1>-0': 'fail', 'B-0': 'crash', 'C-0': 'fail'})
+    stub(**{'A <1>-1': 'fail', 'B-1': 'crash', 'C-1': 'fail'})
     assert plan('--seeds', '1', '--jobs', '2') == 1
     assert capsys.readouterr().out.count('\nFAILED: fake, ') == 3
     markdown = (plan.out / 'plan.md').read_text()
-    assert markdown.count('| 0 | RuntimeError: the reason |') == 2
+    assert markdown.count('| 1 | RuntimeError: the reason |') == 2
     assert '### Accuracy' not in markdown
 
 
 def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
-    stub(**{'C-0': 'interrupt'})
+    stub(**{'C-1': 'interrupt'})
     assert plan() == 130
-    assert plan.calls() == ['A <1>-0', 'B-0', 'C-0']
+    assert plan.calls() == ['A <1>-1', 'B-1', 'C-1']
     assert 'the same command goes on' in capsys.readouterr().err
     assert not (plan.out / 'plan.html').exists()
 
@@ -62,9 +62,19 @@ def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
     results.write_text(before + '{"key": "half a li')  # A crash of the system
     stub()
     assert plan() == 0
-    assert plan.calls()[3:] == ['C-0', 'A <1>-1', 'B-1', 'C-1']
+    assert plan.calls()[3:] == ['C-1', 'A <1>-2', 'B-2', 'C-2']
     assert results.read_text().startswith(before)
     assert len(results.read_text().splitlines()) == 6
+
+
+def test_a_line_that_lacks_its_end_only_is_kept(plan, stub, no_pictures):
+    stub()
+    assert plan('--seeds', '1') == 0
+    results = plan.out / 'results.jsonl'
+    before = results.read_text()
+    results.write_text(before.rstrip('\n'))
+    assert plan('--seeds', '1') == 0
+    assert results.read_text() == before and len(plan.calls()) == 3
 
 
 def test_report_holds_every_model(plan, stub):
@@ -122,12 +132,12 @@ def test_report_tells_origins_apart(plan, stub, no_pictures, capsys):
 def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
     stub()
     assert plan('--only', 'c', '--only', 'FAKE', '--seeds', '1') == 0
-    assert plan.calls() == ['C-0']
+    assert plan.calls() == ['C-1']
     text = (plan.out / 'plan.md').read_text()
-    assert 'Not run yet: A <1> (seed 0), B (seed 0).' in text
+    assert 'Not run yet: A <1> (seed 1), B (seed 1).' in text
     assert plan('--report-only', '--report', 'other') == 0
-    assert plan.calls() == ['C-0']
-    assert 'A <1> (seed 0, 1), B' in (plan.out / 'other.md').read_text()
+    assert plan.calls() == ['C-1']
+    assert 'A <1> (seed 1, 2), B' in (plan.out / 'other.md').read_text()
     assert plan('--only', 'D') == 1
     assert capsys.readouterr().err == (
         "error: The plan has no model or dataset 'd'; choose among 'fake', "
@@ -140,7 +150,7 @@ def test_models_that_are_the_same_are_told_once(plan, stub, no_pictures):
     content['models'][2]['set'] = content['models'][0]['set']
     plan.file.write_text(json.dumps(content))
     assert plan('--seeds', '1') == 0
-    assert plan.calls() == ['A <1>-0', 'B-0']
+    assert plan.calls() == ['A <1>-1', 'B-1']
     markdown = (plan.out / 'plan.md').read_text()
     assert ('The same as A <1>, as they differ in nothing here: C.'
             in markdown)
@@ -163,7 +173,7 @@ def test_models_of_other_modalities_are_compared(plan, stub, no_pictures):
 
 def test_two_at_a_time_share_the_cores(plan, stub, no_pictures, monkeypatch):
     monkeypatch.setattr(runner, 'num_cores', lambda: 6)
-    stub(**{'A <1>-0': 'meet', 'B-0': 'meet'})
+    stub(**{'A <1>-1': 'meet', 'B-1': 'meet'})
     assert plan('--jobs', '2', '--seeds', '1') == 0
     rows = Store(plan.out).rows().values()
     assert [r['machine']['threads'] for r in rows] == [3, 3, 3]
@@ -185,13 +195,13 @@ def test_a_report_while_a_plan_runs(plan, stub, no_pictures):
         fcntl.flock(f, fcntl.LOCK_EX)
         assert plan('--report-only') == 0
     markdown = (plan.out / 'plan.md').read_text()
-    assert 'Not run yet: A <1> (seed 1), B (seed 1), C (seed 1).' in markdown
+    assert 'Not run yet: A <1> (seed 2), B (seed 2), C (seed 2).' in markdown
     assert results.read_text().endswith('{"key": "half a li')
 
 
 def test_a_result_counts_whatever_its_process_died_of(plan, stub,
                                                       no_pictures):
-    stub(**{'A <1>-0': 'die', 'B-0': 'die'})
+    stub(**{'A <1>-1': 'die', 'B-1': 'die'})
     assert plan('--seeds', '1') == 0
     assert 'error' not in (plan.out / 'results.jsonl').read_text()
     assert plan('--seeds', '1') == 0
@@ -207,6 +217,8 @@ def test_a_result_counts_whatever_its_process_died_of(plan, stub,
     (['--full'], 1, "error: 'tiktok' is read from a folder; name the one"),
     (['--full', '--data', 'nowhere'], 1, "error: 'nowhere' is no folder"),
     (['--quick', '--only', 'x'], 1, "error: The plan has no model or"),
+    (['--quick', '--report-only', '--out', 'x'], 1,
+     "error: 'x' holds no results to report; name their folder by '--out'"),
 ])
 def test_bad_arguments_give_one_line(argv, code, message, monkeypatch,
                                      tmp_path, capsys):

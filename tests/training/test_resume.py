@@ -202,6 +202,21 @@ def test_checkpoints_within_an_epoch(data, straight, tmp_path, monkeypatch):
     ]
 
 
+def test_seconds_are_without_checkpoints(data, tmp_path, monkeypatch):
+    save, seconds = Checkpoints.save, [0.]
+
+    def patched(self, checkpoint):
+        seconds[0] += 100.
+        save(self, checkpoint)
+
+    monkeypatch.setattr(Checkpoints, 'save', patched)
+    monkeypatch.setattr('diffmm_pyg.training.trainer.time.perf_counter',
+                        lambda: seconds[0])
+    run = small_fit(data, out=str(tmp_path), checkpoint_minutes=0., **KWARGS)
+    assert seconds[0] > 1000.
+    assert [row['seconds'] for row in run.history] == [0., 0., 0., 0.]
+
+
 def test_checkpoints_not_after_every_epoch(data, straight, tmp_path,
                                            monkeypatch):
     save, positions = Checkpoints.save, []

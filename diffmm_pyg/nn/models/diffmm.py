@@ -131,6 +131,8 @@ class DiffMM(Recommender):
         ConfigError: If a convolution does not fit.
         ValueError: If another argument has no usable value.
     """
+    diffusion_class = GraphDiffusion  # Of :meth:`from_sizes`.
+
     def __init__(
         self,
         num_users: int,
@@ -217,8 +219,8 @@ class DiffMM(Recommender):
     def from_sizes(cls, num_users: int, num_items: int,
                    in_channels: Dict[str, int],
                    **kwargs: Any) -> 'DiffMM':
-        diffusion = GraphDiffusion(num_items, list(in_channels),
-                                   **kwargs.pop('diffusion', {}))
+        diffusion = cls.diffusion_class(num_items, list(in_channels),
+                                        **kwargs.pop('diffusion', {}))
         return cls(num_users, num_items, in_channels, diffusion, **kwargs)
 
     def reset_parameters(self) -> None:
