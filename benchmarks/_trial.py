@@ -27,7 +27,8 @@ def main() -> None:
     store = Trials(Path(job['out']))
     revision = git_revision()
     folder = store.training_of(job['key'])
-    parts = store.folder / 'parts' / job['record']['search']
+    parts = (store.folder / 'parts' / job['record']['search'] /
+             str(job['seed']))
     store.append({
         **job['record'],
         **measure(job, data, folder / str(revision), parts),

@@ -15,7 +15,7 @@ from _experiments.folds import MAX_FOLDS
 from _experiments.runner import clock, num_cores
 from _experiments.store import Trials
 from _tuning.propose import import_optuna
-from _tuning.search import make_searches, run_searches, summarize
+from _tuning.search import make_searches, run_finals, run_searches, summarize
 from _tuning.spaces import find_model, space_names
 from diffmm_pyg.cli.options import Parser
 from diffmm_pyg.utils.atomic import atomic_path
@@ -40,6 +40,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--trials', type=positive, metavar='N',
                         help='trials of every model (default: 30; with '
                         '--quick, 3)')
+    parser.add_argument('--finalists', type=positive, metavar='N',
+                        help='train the N best trials of every model, and the '
+                        'model as it is, with five more seeds, and find what '
+                        'is best on average (default: none)')
     parser.add_argument('--folds', type=int, default=1, metavar='N',
                         choices=range(1, MAX_FOLDS + 1),
                         help='the validation split, and N - 1 more that are '
@@ -92,7 +96,11 @@ def run(args: argparse.Namespace, command: str) -> int:
               'timeout': args.timeout_per_trial}
     with store.locked():
         run_searches(searches, store, args.trials, args.jobs, common)
-        found = {x.name: summarize(x, store, args.trials) for x in searches}
+        if args.finalists is not None:
+            run_finals(searches, store, args.trials, args.finalists,
+                       args.jobs, common)
+        found = {x.name: summarize(x, store, args.trials,
+                                   args.finalists or 0) for x in searches}
         for name, result in found.items():
             if result is not None:
                 write(args.out / 'tuned' / f'{name}.json', result)
@@ -105,6 +113,7 @@ def run(args: argparse.Namespace, command: str) -> int:
 
 
 def write(path: Path, result: Dict[str, Any]) -> None:
+    r"""Writes what was found for a model."""
     with atomic_path(str(path)) as tmp:
         Path(tmp).write_text(json.dumps(result, indent=2) + '\n')
 
@@ -112,10 +121,12 @@ def write(path: Path, result: Dict[str, Any]) -> None:
 def print_table(results: List[Dict[str, Any]]) -> None:
     r"""Prints the best models first."""
     print(f"{'validation recall@20':24} {'best':>8} {'error':>8} "
-          f"{'as is':>8} {'trials':>7} {'failed':>7} {'time':>12}")
+          f"{'as is':>8} {'final':>8} {'trials':>7} {'failed':>7} "
+          f"{'time':>12}")
     for x in sorted(results, key=lambda x: -x['value']):
+        final = x['finals'][0]['value'] if x['finals'] else None
         numbers = [f'{value:.4f}' if value is not None else '-' for value in
-                   [x['value'], x['standard_error'], x['as_described']]]
+                   [x['value'], x['standard_error'], x['as_described'], final]]
         budget = x['budget']
         print(f"{x['title']:24} " + ' '.join(f'{n:>8}' for n in numbers) +
               f" {budget['trials']:>7} {budget['failed']:>7} "

@@ -171,9 +171,10 @@ def _error(code: int, log: Path) -> str:
 
 
 def _tell(row: Row) -> str:
-    which = (f"trial {row['trial']}" if 'trial' in row else
-             f"seed {row['seed']}")
-    text = f"{row['dataset']}, {row['label']}, {which}: "
+    which = [f"trial {row['trial']}"] if 'trial' in row else []
+    if 'trial' not in row or 'final' in row:  # Trials share theirs.
+        which.append(f"seed {row['seed']}")
+    text = f"{', '.join([row['dataset'], row['label'], *which])}: "
     if 'error' in row:
         return text + f"FAILED, {row['error']}"
     val = row['metrics']['val']['recall@20']

@@ -17,6 +17,7 @@ from _experiments.models import (
 from _experiments.runner import Job, run_jobs
 from _experiments.significance import standard_error
 from _experiments.store import Row, Trials, read_rows
+from _tuning.finals import final_jobs, judge_finals
 from _tuning.propose import propose
 from _tuning.spaces import Space, check_space, load_space, values_of
 
@@ -69,6 +70,12 @@ class Search(NamedTuple):
             'trial': number,
         } for number in range(num_trials)]
 
+    def trials(self, store: Trials, num_trials: int) -> List[Row]:
+        r"""Returns the rows of the trials that have run."""
+        found = store.rows()
+        return [found[job['key']] for job in self.jobs(num_trials)
+                if job['key'] in found]
+
     def comparable(self, rows: List[Row]) -> List[Row]:
         r"""Returns what trials of this model on the same folds had for all
         that is tuned now, and their value. In all else, the model has to be
@@ -95,8 +102,7 @@ class Search(NamedTuple):
         r"""Returns the job with what is tried, judging by all trials before
         it.
         """
-        before = {x['key'] for x in self.jobs(job['trial'])}
-        rows = [row for key, row in store.rows().items() if key in before]
+        rows = self.trials(store, job['trial'])
         current = values_of(resolve(self.description, self.dataset),
                             self.space)
         # Another search of the same model is to try other values:
@@ -162,18 +168,41 @@ def run_searches(searches: List[Search], store: Trials, num_trials: int,
              lambda job: by_name[job['turn']].complete(job, store))
 
 
-def summarize(search: Search, store: Trials,
-              num_trials: int) -> Optional[Dict[str, Any]]:
-    r"""Returns the best trial of a search, and what it took to find it;
-    :obj:`None` if no trial succeeded.
+def run_finals(searches: List[Search], store: Trials, num_trials: int,
+               num_finalists: int, num_jobs: int, common: Job) -> None:
+    r"""Trains the best trials, and the descriptions as they stand, with more
+    seeds.
+
+    Args:
+        searches ([Search]): The searches, which have run.
+        store (Trials): The log.
+        num_trials (int): The number of trials per model.
+        num_finalists (int): The number of the best ones per model.
+        num_jobs (int): The number of processes.
+        common (Dict): What all processes are told.
     """
-    keys = [job['key'] for job in search.jobs(num_trials)]
-    found = store.rows()
-    rows = [found[key] for key in keys if key in found]
+    jobs = [job for search in searches
+            if not search.description.get('deterministic') for job in
+            final_jobs(search.trials(store, num_trials), num_finalists,
+                       common)]
+    done = store.finished()
+    missing = [job for job in jobs if job['key'] not in done]
+    run_jobs(missing, store, num_jobs, len(jobs) - len(missing), WORKER)
+
+
+def summarize(search: Search, store: Trials, num_trials: int,
+              num_finalists: int) -> Optional[Dict[str, Any]]:
+    r"""Returns the best trial of a search, that of the finals if there are
+    any, and what it took to find it; :obj:`None` if no trial succeeded.
+    """
+    rows = search.trials(store, num_trials)
     finished = [row for row in rows if 'error' not in row]
     if len(finished) == 0:
         return None
+    finals = judge_finals(rows, num_finalists, store)
     best = max(finished, key=lambda row: row['value'])
+    if len(finals) > 0:
+        best = next(x for x in rows if x['trial'] == finals[0]['trial'])
     values = np.array([fold['recall@20'] for fold in best['folds']])
     return {
         'model': search.name,
@@ -190,6 +219,7 @@ def summarize(search: Search, store: Trials,
                            None),
         'folds': best['folds'],
         'trial': best['trial'],
+        'finals': finals,
         'as_described': next((row['value'] for row in finished
                               if row['trial'] == 0), None),
         'budget': {

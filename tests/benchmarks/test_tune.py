@@ -155,6 +155,51 @@ def test_what_is_found(search, capsys):
     assert search.tuned('a', 'ease')['standard_error'] is not None
 
 
+def test_finals(search, capsys):
+    assert search('a', '--finalists', '2') == 0
+    finals = [r for r in search.rows('a') if 'final' in r]
+    # Closed forms need none:
+    assert {r['model'] for r in finals} == {'late_fusion'}
+    trials = [r for r in search.rows('a') if 'final' not in r
+              and r['model'] == 'late_fusion']
+    best = sorted(trials, key=lambda r: -r['value'])[:2]
+    assert trials[0] not in best  # It is the description, and in the finals.
+    assert [(r['seed'], r['trial']) for r in finals] == [
+        (seed, r['trial']) for seed in range(1001, 1006)
+        for r in [*best, trials[0]]]
+    for r in finals:
+        assert r['config'] == trials[r['trial']]['config']
+
+    found = search.tuned('a', 'late_fusion')
+    values = {t: [r['value'] for r in finals if r['trial'] == t]
+              for t in {r['trial'] for r in finals}}
+    order = sorted(values, key=lambda t: -np.mean(values[t]))
+    assert [x['trial'] for x in found['finals']] == order
+    assert [x['values'] for x in found['finals']] == [
+        values[t] for t in order]
+    first = found['finals'][0]
+    assert first['value'] == pytest.approx(np.mean(values[order[0]]))
+    assert first['standard_deviation'] == pytest.approx(
+        np.std(values[order[0]], ddof=1))
+    assert found['trial'] == order[0] != best[0]['trial']
+    assert found['value'] == trials[order[0]]['value']
+    printed = capsys.readouterr().out
+    assert f'Late fusion, trial {best[0]["trial"]}, seed 1001: val' in printed
+    assert f" {first['value']:.4f} " in printed
+
+    # Those that fail with one of the seeds are judged when they are whole:
+    name = f'late_fusion__{order[0]}__1003'
+    assert search('b', '--finalists', '2', **{name: 'fail'}) == 0
+    finals = search.tuned('b', 'late_fusion')['finals']
+    assert [x['trial'] for x in finals] == order[1:]
+    num_calls = len(search.calls('b'))
+    assert search('b', '--finalists', '2') == 0
+    assert search.calls('b')[num_calls:] == [name.replace('__', '-')]
+    assert search.tuned('b', 'late_fusion')['finals'] == found['finals']
+    assert search('b') == 0  # Without finals, the best trial counts.
+    assert search.tuned('b', 'late_fusion')['trial'] == best[0]['trial']
+
+
 def test_failed_trials_count(search, capsys):
     actions = {f'ease_content__{i}': 'fail' for i in range(3)}
     assert search('a', trials=3, ease__1='fail', **actions) == 1
