@@ -22,8 +22,9 @@ def finalists(rows: List[Row], number: int) -> List[Row]:
     """
     finished = [row for row in rows if 'error' not in row]
     best = sorted(finished, key=lambda row: -row['value'])[:number]
-    return best + [row for row in finished
-                   if row['trial'] == 0 and row not in best]
+    out = best + [row for row in finished
+                  if row['trial'] == 0 and row not in best]
+    return out if len(out) > 1 else []  # One has nothing to compete with.
 
 
 def final_jobs(rows: List[Row], number: int, common: Job) -> List[Job]:

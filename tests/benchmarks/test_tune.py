@@ -196,6 +196,8 @@ def test_finals(search, capsys):
     assert search('b', '--finalists', '2') == 0
     assert search.calls('b')[num_calls:] == [name.replace('__', '-')]
     assert search.tuned('b', 'late_fusion')['finals'] == found['finals']
+    assert search('b', '--finalists', '1', trials=1) == 0
+    assert search.tuned('b', 'late_fusion')['finals'] == []  # Nobody else
     assert search('b') == 0  # Without finals, the best trial counts.
     assert search.tuned('b', 'late_fusion')['trial'] == best[0]['trial']
 
