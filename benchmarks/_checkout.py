@@ -30,6 +30,9 @@ def git_revision() -> Optional[str]:
         if changed == '':
             return revision or None
         text = changed + git('diff', 'HEAD', '--', *CODE)
+        new = git('ls-files', '--others', '--exclude-standard', '--', *CODE)
+        for name in new.splitlines():
+            text += (ROOT / name).read_text(errors='replace')
         return f'{revision}+{hashlib.sha256(text.encode()).hexdigest()[:8]}'
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -15,9 +15,10 @@ import diffmm_pyg
 import torch_geometric
 from diffmm_pyg.typing import WITH_TORCH_SPARSE
 
-# The variables that change how fast the machine is:
+# The variables that change how fast the machine is, but for the numbers of
+# threads, which are known:
 ENVIRONMENT = (r'(LD_PRELOAD|GLIBC_TUNABLES|(MALLOC|MKL|OMP|KMP|GOMP|OPENBLAS|'
-               r'DNNL|ONEDNN|TORCH|PYTORCH|CUDA|CUBLAS)_\w*)$')
+               r'ATEN|DNNL|ONEDNN|PYTORCH|CUDA|CUBLAS)_\w*)$(?<!NUM_THREADS)')
 
 
 def timed(fn: Callable, *args: Any) -> float:
@@ -106,16 +107,20 @@ def describe_machine(device: str) -> Dict[str, Any]:
         'torch_geometric': torch_geometric.__version__,
         'torch_sparse': WITH_TORCH_SPARSE,
         'diffmm_pyg': diffmm_pyg.__version__,
-        'environment': {
-            # Without the folders of this machine:
-            name: re.sub(r'[^\s:]*/', '', value)
-            for name, value in sorted(os.environ.items())
-            if re.match(ENVIRONMENT, name)
-        },
+        'environment': describe_environment(),
     }
     if device.startswith('cuda'):
         out['gpu'] = torch.cuda.get_device_name(device)
     return out
+
+
+def describe_environment() -> Dict[str, str]:
+    r"""Returns the variables that change how fast the machine is, without
+    where folders lie on it.
+    """
+    return {name: re.sub(r'[^\s:]*/', '', value)
+            for name, value in sorted(os.environ.items())
+            if re.match(ENVIRONMENT, name)}
 
 
 def measure_limits(device: str, size: int) -> Dict[str, float]:

@@ -13,7 +13,7 @@ from _experiments.datasets import load_own_fold
 from _experiments.folds import cut_fold
 from _experiments.store import Row, Trials
 from _experiments.training import Job, read_job, train
-from _measure import peak_memory
+from _measure import describe_environment, peak_memory
 from diffmm_pyg.runs import Run
 from torch_geometric.data import HeteroData
 
@@ -55,6 +55,7 @@ def measure(job: Job, data: List[HeteroData], folder: Path,
         **{k: job[k] for k in ['key', 'label', 'dataset', 'seed', 'config']},
         'versions': versions,
         'threads': job['threads'],
+        'environment': describe_environment(),
         'seconds': time.time() - job['start'],
         'cpu_seconds': time.process_time(),
         'peak_bytes': peak_memory(),

@@ -74,7 +74,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     r"""Returns the exit code: 0, 1 if there is a model of which no trial
-    succeeded, 2 if an option is wrong, 130 if it was interrupted.
+    succeeded or a finalist failed, 2 if an option is wrong, 130 if it was
+    interrupted.
     """
     args = parse_args(argv)
     command = describe_command('tune.py',
@@ -94,11 +95,12 @@ def run(args: argparse.Namespace, command: str) -> int:
               'optuna': optuna.__version__, 'timeout': args.timeout_per_trial}
     common = {'folder': args.data, 'out': str(args.out), 'record': record,
               'timeout': args.timeout_per_trial}
+    failed: List[Dict[str, Any]] = []
     with store.locked():
         run_searches(searches, store, args.trials, args.jobs, common)
         if args.finalists is not None:
-            run_finals(searches, store, args.trials, args.finalists,
-                       args.jobs, common)
+            failed = run_finals(searches, store, args.trials, args.finalists,
+                                args.jobs, common)
         found = {x.name: summarize(x, store, args.trials,
                                    args.finalists or 0) for x in searches}
         for name, result in found.items():
@@ -109,7 +111,11 @@ def run(args: argparse.Namespace, command: str) -> int:
     for name in [name for name, result in found.items() if result is None]:
         print(f"FAILED: no trial of '{name}' succeeded; see "
               f"'{store.results}'")
-    return 1 if None in found.values() else 0
+    for row in failed:
+        print(f"FAILED: {row['label']}, trial {row['trial']}, seed "
+              f"{row['seed']}: no finals of that model are judged; see "
+              f"'{store.log_of(row['key'])}'")
+    return 1 if None in found.values() or len(failed) > 0 else 0
 
 
 def write(path: Path, result: Dict[str, Any]) -> None:
@@ -119,18 +125,25 @@ def write(path: Path, result: Dict[str, Any]) -> None:
 
 
 def print_table(results: List[Dict[str, Any]]) -> None:
-    r"""Prints the best models first."""
-    print(f"{'validation recall@20':24} {'best':>8} {'error':>8} "
-          f"{'as is':>8} {'final':>8} {'trials':>7} {'failed':>7} "
+    r"""Prints what was found, the best models first, by the finals where
+    there were some.
+    """
+    print(f"{'validation recall@20':24} {'finals':>8} {'trial':>8} "
+          f"{'error':>8} {'as is':>8} {'trials':>7} {'failed':>7} "
           f"{'time':>12}")
-    for x in sorted(results, key=lambda x: -x['value']):
-        final = x['finals'][0]['value'] if x['finals'] else None
+
+    def final(x: Dict[str, Any]) -> Optional[float]:
+        return x['finals'][0]['value'] if x['finals'] else None
+
+    for x in sorted(results, key=lambda x: -(final(x) or x['value'])):
         numbers = [f'{value:.4f}' if value is not None else '-' for value in
-                   [x['value'], x['standard_error'], x['as_described'], final]]
+                   [final(x), x['value'], x['standard_error'],
+                    x['as_described']]]
         budget = x['budget']
+        seconds = budget['seconds'] + budget['seconds_of_finals']
         print(f"{x['title']:24} " + ' '.join(f'{n:>8}' for n in numbers) +
               f" {budget['trials']:>7} {budget['failed']:>7} "
-              f"{clock(budget['seconds']):>12}")
+              f"{clock(seconds):>12}")
 
 
 if __name__ == '__main__':

@@ -245,10 +245,12 @@ def _machine(row: Dict[str, Any]) -> str:
     machine = row['machine']
     gpu = f", {machine['gpu']}" if 'gpu' in machine else ''
     memory = np.round(machine['memory_bytes'] / 2**30)
+    variables = ''.join(f'; {name}={value}' for name, value in
+                        machine.get('environment', {}).items())
     return (f"{machine['cpu']}, {count(machine['cores'], 'core')}, "
             f"{memory:.0f} GiB"
             f"{gpu}; {count(machine['threads'], 'thread')} per process, "
-            f"{count(row['jobs'], 'process')} at a time")
+            f"{count(row['jobs'], 'process')} at a time{variables}")
 
 
 def count(number: int, noun: str) -> str:

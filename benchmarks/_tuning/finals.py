@@ -39,6 +39,7 @@ def final_jobs(rows: List[Row], number: int, common: Job) -> List[Job]:
         **common,
         **{name: row[name] for name in OF_JOB},
         'key': _key(row, seed),
+        'turn': f"{row['search']}-{seed}",  # They may share parts.
         'seed': seed,
         'folds': len(row['folds']),
         'record': {**common['record'], 'final': True,
@@ -48,8 +49,8 @@ def final_jobs(rows: List[Row], number: int, common: Job) -> List[Job]:
 
 def judge_finals(rows: List[Row], number: int,
                  store: Trials) -> List[Dict[str, Any]]:
-    r"""Returns what the finalists that succeeded with all seeds reached with
-    them, the best on average first.
+    r"""Returns what the finalists reached with all seeds, the best on average
+    first, if none of them failed.
 
     Args:
         rows ([Row]): All trials of a search.
@@ -58,15 +59,17 @@ def judge_finals(rows: List[Row], number: int,
     """
     found, out = store.rows(), []
     for row in finalists(rows, number) if number > 0 else []:
-        values = [found.get(_key(row, seed), {}).get('value')
-                  for seed in SEEDS]
-        if None not in values:
-            out.append({
-                'trial': row['trial'],
-                'value': float(np.mean(values)),
-                'standard_deviation': float(np.std(values, ddof=1)),
-                'values': values,
-            })
+        rows_of = [found.get(_key(row, seed), {}) for seed in SEEDS]
+        values = [x.get('value') for x in rows_of]
+        if None in values:
+            return []
+        out.append({
+            'trial': row['trial'],
+            'value': float(np.mean(values)),
+            'standard_deviation': float(np.std(values, ddof=1)),
+            'values': values,
+            'seconds': sum(x['seconds'] for x in rows_of),
+        })
     return sorted(out, key=lambda final: -final['value'])
 
 

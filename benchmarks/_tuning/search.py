@@ -85,7 +85,8 @@ class Search(NamedTuple):
         model = override(resolve(self.description, self.dataset), rest)
         out = []
         for row in rows:
-            if ('error' in row or row.get('model') != self.name
+            if ('error' in row or 'final' in row
+                    or row.get('model') != self.name
                     or row['data_hash'] != self.data_hash
                     or len(row['folds']) != self.folds):
                 continue
@@ -169,9 +170,9 @@ def run_searches(searches: List[Search], store: Trials, num_trials: int,
 
 
 def run_finals(searches: List[Search], store: Trials, num_trials: int,
-               num_finalists: int, num_jobs: int, common: Job) -> None:
+               num_finalists: int, num_jobs: int, common: Job) -> List[Row]:
     r"""Trains the best trials, and the descriptions as they stand, with more
-    seeds.
+    seeds, and returns the rows of the trainings that failed.
 
     Args:
         searches ([Search]): The searches, which have run.
@@ -188,6 +189,8 @@ def run_finals(searches: List[Search], store: Trials, num_trials: int,
     done = store.finished()
     missing = [job for job in jobs if job['key'] not in done]
     run_jobs(missing, store, num_jobs, len(jobs) - len(missing), WORKER)
+    rows = store.rows()
+    return [rows[job['key']] for job in jobs if 'error' in rows[job['key']]]
 
 
 def summarize(search: Search, store: Trials, num_trials: int,
@@ -229,6 +232,7 @@ def summarize(search: Search, store: Trials, num_trials: int,
             'timeouts': sorted({row['timeout'] for row in rows
                                 if row['timeout'] is not None}),
             'seconds': sum(row['seconds'] for row in rows),
+            'seconds_of_finals': sum(x['seconds'] for x in finals),
         },
         'seed': search.seed,
         'search': search.key,

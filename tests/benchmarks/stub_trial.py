@@ -26,7 +26,7 @@ if action == 'interrupt':
 
 reg = job['config']['model'].get('reg', job['config']['training']['lr'])
 if 'final' in record:  # What was best with another seed is not with these.
-    reg = job['seed'] / reg
+    reg = (job['seed'] - 1000) / 1000 / reg
 values = [0.1 / (1 + reg) + 0.01 * i for i in range(job['folds'])]
 row = {
     **record,

@@ -61,10 +61,11 @@ def test_revision(tmp_path, monkeypatch):
 
     found = set()
     for name, text in [('benchmarks/b.py', 'changed'), ('diffmm_pyg/c.py', ''),
+                       ('diffmm_pyg/c.py', 'new'),
                        ('benchmarks/b.py', 'changed again')]:
         (tmp_path / name).write_text(text)
         found.add(git_revision())
-    assert len(found) == 3
+    assert len(found) == 4
     assert all(re.fullmatch(f'{revision}\\+[0-9a-f]{{8}}', x) for x in found)
 
 

@@ -97,6 +97,7 @@ def test_learning_from_earlier_searches(search, tmp_path):
 
     others = [{**rows[0], 'key': 'old', 'config': {'model': {}}},
               {**rows[0], 'key': 'data', 'data_hash': 'x'}, {'key': 'x'},
+              {**rows[0], 'key': 'final', 'final': True},
               like(rows[0], 'model', **{'class': 'EASEContent'})]
     longer = like(rows[1], 'longer', **{'training.patience': 99})
     with log.open('a') as f:
@@ -131,8 +132,9 @@ def test_what_is_found(search, capsys):
     assert found['as_described'] == pytest.approx(0.1 / 51 + 0.005)
     assert found['set'] == best['set'] and found['seed'] == 3
     assert found['budget'] == {'trials': 5, 'failed': 0, 'folds': 2,
-                               'timeouts': [], 'seconds': 5.}
-    assert f"EASE {found['value']:28.4f}   0.0050" in printed
+                               'timeouts': [], 'seconds': 5.,
+                               'seconds_of_finals': 0}
+    assert f"EASE {'-':>28} {found['value']:8.4f}   0.0050" in printed
     # It is all that was tried, without the short trainings of '--quick':
     for model in MODELS:
         found = search.tuned('a', model)
@@ -185,13 +187,18 @@ def test_finals(search, capsys):
     assert found['value'] == trials[order[0]]['value']
     printed = capsys.readouterr().out
     assert f'Late fusion, trial {best[0]["trial"]}, seed 1001: val' in printed
-    assert f" {first['value']:.4f} " in printed
+    line, = [x for x in printed.splitlines() if x.startswith('Late fusion ')]
+    assert line.split()[2] == f"{first['value']:.4f}" != '0.0000'
+    assert line.split()[3] == f"{found['value']:.4f}"
+    assert line.endswith(' 20 s')  # 5 trials, and 5 times 3
 
-    # Those that fail with one of the seeds are judged when they are whole:
+    # Nobody wins because another failed:
     name = f'late_fusion__{order[0]}__1003'
-    assert search('b', '--finalists', '2', **{name: 'fail'}) == 0
-    finals = search.tuned('b', 'late_fusion')['finals']
-    assert [x['trial'] for x in finals] == order[1:]
+    assert search('b', '--finalists', '2', **{name: 'fail'}) == 1
+    failed = search.tuned('b', 'late_fusion')
+    assert failed['finals'] == [] and failed['trial'] == best[0]['trial']
+    assert (f'FAILED: Late fusion, trial {order[0]}, seed 1003: no finals'
+            in capsys.readouterr().out)
     num_calls = len(search.calls('b'))
     assert search('b', '--finalists', '2') == 0
     assert search.calls('b')[num_calls:] == [name.replace('__', '-')]
