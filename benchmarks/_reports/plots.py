@@ -64,9 +64,9 @@ def draw_overview(summary: Summary, look: Dict[str, Look]) -> Drawn:
     return to_svg(fig), (
         'Accuracy of every model on the test split: the mean over seeds '
         '(point and number), the standard deviation over seeds (thick bar), '
-        'and the 95% interval over users (thin bar). The dotted line is ' +
-        (summary.yardstick.label if summary.yardstick else 'nothing') +
-        ', with which the others are compared.')
+        'and the 95% interval over users (thin bar).' +
+        (f' The dotted line is {summary.yardstick.label}, with which the '
+         f'others are compared.' if summary.yardstick else ''))
 
 
 def _name_rows(ax: Any, results: List[Result], look: Dict[str, Look]) -> None:

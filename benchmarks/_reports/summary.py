@@ -168,7 +168,7 @@ def summarize(plan: Plan, keys: List[str], dataset: str,
     results = _results(plan.entries, mine, store)
     bases = [_find(results, label) for label in plan.compare_with]
     comparisons = [Comparison(base, _compare(results, base))
-                   for base in bases if base is not None]
+                   for base in bases if base and len(results) > 1]
     return Summary(dataset, sizes, results, comparisons, missing, failed)
 
 
@@ -196,8 +196,6 @@ def _compare(results: List[Result],
              base: Result) -> Dict[str, Dict[str, Tuple[float, ...]]]:
     others = [x for x in results if x is not base]
     out: Dict[str, Dict[str, Tuple[float, ...]]] = {m: {} for m in METRICS}
-    if len(others) == 0:
-        return out
     for name in METRICS:
         tested = paired_bootstrap(np.stack(
             [x.users[name] - base.users[name] for x in others], axis=1))

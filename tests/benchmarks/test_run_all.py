@@ -158,6 +158,18 @@ def test_models_that_are_the_same_are_told_once(plan, stub, no_pictures):
     assert '### Differences to A <1>' in markdown  # The plan calls it C.
 
 
+@pytest.mark.filterwarnings('error::UserWarning')
+def test_one_model_is_compared_with_nothing(plan, stub):
+    stub()
+    content = json.loads(plan.file.read_text())
+    content.update(models=content['models'][:1], compare_with=['A <1>'])
+    plan.file.write_text(json.dumps(content))
+    assert plan('--seeds', '1') == 0
+    markdown = (plan.out / 'plan.md').read_text()
+    assert '| A <1> | 1 |' in markdown
+    assert 'Differences' not in markdown and 'compared with' not in markdown
+
+
 def test_models_of_other_modalities_are_compared(plan, stub, no_pictures):
     stub()
     content = json.loads(plan.file.read_text())
