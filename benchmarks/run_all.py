@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from _checkout import git_revision
 from _command import describe_command, interruptible, positive
 from _experiments.datasets import (
+    Facts,
     check_dataset,
     count,
     describe_test,
@@ -24,9 +25,6 @@ from _reports.figures import import_pyplot
 from _reports.report import write_report
 from diffmm_pyg.cli.options import Parser
 from diffmm_pyg.errors import ConfigError
-
-# By dataset and modalities: its hash, and its sizes.
-Facts = Dict[Tuple[str, Any], Tuple[str, Dict[str, int]]]
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -88,14 +86,14 @@ def run(args: argparse.Namespace, command: str) -> int:
     store = Store(args.out)
     with nullcontext() if args.report_only else store.locked():
         facts = read_data(plan, args.data, store)
-        keys = {id(cell): cell.key(facts[_data_of(cell)][0])
-                for cell in plan.cells}
+        keys = [cell.key(facts[_data_of(cell)][0]) for cell in plan.cells]
         done = store.finished()
         revision = git_revision()
         record = {'command': command, 'git': revision, 'jobs': args.jobs}
         cells: Dict[str, Cell] = {}
-        for cell in chosen:  # Several labels may stand for the same.
-            cells.setdefault(keys[id(cell)], cell)
+        for key, cell in zip(keys, plan.cells, strict=True):
+            if cell in chosen:  # Several labels may stand for the same.
+                cells.setdefault(key, cell)
         jobs = [make_job(cell, key, args, record)
                 for key, cell in cells.items() if key not in done]
         num_done = len(cells) - len(jobs)
@@ -109,8 +107,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         failed: List[Row] = []
         if not args.report_only:
             failed = run_jobs(jobs, store, args.jobs, num_done)
-        write_report(plan, [keys[id(cell)] for cell in plan.cells], facts,
-                     store, command, args.report)
+        write_report(plan, keys, facts, store, command, args.report)
     print(f"The report is '{args.out / args.report}.html'")
     for row in failed:
         print(f"FAILED: {row['dataset']}, {row['label']}, seed "

@@ -32,6 +32,9 @@ RANDOM = '-random'  # Follows the name where training edges are split anew.
 TITLES = {'fake': 'Generated data', 'tiktok': 'TikTok', 'baby': 'Amazon Baby',
           'sports': 'Amazon Sports'}
 
+# By dataset and modalities: its hash, and its sizes.
+Facts = Dict[Tuple[str, Any], Tuple[str, Dict[str, int]]]
+
 
 def base_of(name: str) -> str:
     r"""Returns the name of the dataset that another is made from, or its own.

@@ -2,6 +2,7 @@ r"""Runs the cells of a plan, each in a process of its own."""
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,12 +151,14 @@ def _finish(running: Running, store: Store) -> Row:
     row = store.finished().get(job['key'])
     if row is not None:  # Whatever it died of afterwards.
         return row
+    late = code == -signal.SIGKILL and _is_late(running)
+    if late:  # It is not run again.
+        shutil.rmtree(store.training_of(job['key']), ignore_errors=True)
     row = {
         **{k: job[k] for k in ['key', 'label', 'dataset', 'seed', 'config']},
         **job['record'],
         'seconds': time.time() - job['start'],
-        'error': (f"{TOO_LONG} {job['timeout']} s"
-                  if code == -signal.SIGKILL and _is_late(running) else
+        'error': (f"{TOO_LONG} {job['timeout']} s" if late else
                   _error(code, store.log_of(job['key']))),
     }
     store.append(row)

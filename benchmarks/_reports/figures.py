@@ -18,6 +18,8 @@ MARKERS = ['s', '^', 'D', 'v', 'P', 'X', 'o']
 STYLES = ['-', '--', ':', '-.', (0, (6, 1, 1, 1, 1, 1))]
 TEXT = 10
 
+Drawn = Tuple[bytes, str]  # An SVG, and what it shows.
+
 
 class Look(NamedTuple):
     r"""How a model looks, the same in all pictures."""

@@ -1,11 +1,13 @@
 r"""The pictures of the report."""
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
 
 from _experiments.datasets import title_of
+from _experiments.ranks import KS
 from _experiments.significance import LEVEL, standard_error, verdict
 from _reports.figures import (
+    Drawn,
     Look,
     import_pyplot,
     label_ends,
@@ -15,9 +17,7 @@ from _reports.figures import (
 )
 from _reports.plots_detail import draw_curves, draw_groups
 from _reports.summary import METRICS, Comparison, K, Result, Summary
-from _reports.tables import KS
 
-Drawn = Tuple[bytes, str]
 VERDICTS = {'better': '#1b7837', 'worse': '#b2182b', 'not told apart': '#777'}
 
 

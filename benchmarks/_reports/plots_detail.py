@@ -1,13 +1,11 @@
 r"""The pictures of groups of users and items, and of learning."""
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional
 
 import numpy as np
 
-from _reports.figures import Look, import_pyplot, to_svg
+from _reports.figures import Drawn, Look, import_pyplot, to_svg
 from _reports.groups import COLD, Grouped, by_items, by_users
 from _reports.summary import K, Summary
-
-Drawn = Tuple[bytes, str]
 
 
 def draw_groups(summary: Summary, look: Dict[str, Look]) -> Dict[str, Drawn]:

@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 
-from _experiments.datasets import base_of, title_of
+from _experiments.datasets import Facts, base_of, title_of
 from _experiments.plan import Plan
 from _experiments.runner import clock
 from _experiments.significance import NUM_RESAMPLES
@@ -39,14 +39,14 @@ PUBLISHED = ('Published numbers are those of Table 1 of DiffMM (arXiv '
              '2406.11781), with all modalities of a dataset.')
 
 
-def write_report(plan: Plan, keys: List[str], facts: Dict[Any, Any],
+def write_report(plan: Plan, keys: List[str], facts: Facts,
                  store: Store, command: str, name: str) -> None:
     r"""Writes a report as HTML and as Markdown.
 
     Args:
         plan (Plan): The plan.
         keys ([str]): The keys of its cells.
-        facts (Dict): Hash and sizes of its datasets, by name and modalities.
+        facts (Facts): Hash and sizes of its datasets, by name and modalities.
         store (Store): The folder of results.
         command (str): What was called.
         name (str): The name of the files.

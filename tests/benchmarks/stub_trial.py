@@ -19,6 +19,7 @@ action = json.loads(os.environ.get('STUB', '{}')).get(name)
 if action == 'fail':
     sys.exit('Traceback\nRuntimeError: the reason')
 if action == 'sleep':
+    (out / 'trainings' / job['key']).mkdir(parents=True)
     time.sleep(60)
 if action == 'interrupt':
     os.kill(os.getppid(), signal.SIGTERM)

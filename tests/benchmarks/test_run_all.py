@@ -16,42 +16,43 @@ LABELS = ['A <1>', 'B', 'C']  # Those of the plan.
 
 def test_failures_are_reported_and_tried_again(plan, stub, no_pictures,
                                                capsys):
-    stub(**{'B-1': 'fail', 'C-2': 'crash'})
+    stub(**{'B-11': 'fail', 'C-12': 'crash'})
     assert plan() == 1
-    assert plan.calls() == ['A <1>-1', 'B-1', 'C-1', 'A <1>-2', 'B-2', 'C-2']
+    assert plan.calls() == ['A <1>-11', 'B-11', 'C-11',
+                            'A <1>-12', 'B-12', 'C-12']
     rows = Store(plan.out).rows().values()
     errors = {f"{r['label']}-{r['seed']}": r['error'] for r in rows
               if 'error' in r}
     assert errors == {
-        'B-1': 'RuntimeError: the reason',
-        'C-2': 'killed by signal 9, most often for want of memory'}
+        'B-11': 'RuntimeError: the reason',
+        'C-12': 'killed by signal 9, most often for want of memory'}
     for name in ['plan.html', 'plan.md']:
         assert 'RuntimeError: the reason' in (plan.out / name).read_text()
     printed = capsys.readouterr().out
-    assert '2/6 fake, B, seed 1: FAILED, RuntimeError: the reason' in printed
-    assert '6/6 fake, C, seed 2: FAILED' in printed
+    assert '2/6 fake, B, seed 11: FAILED, RuntimeError: the reason' in printed
+    assert '6/6 fake, C, seed 12: FAILED' in printed
 
     stub()
     assert plan() == 0
-    assert plan.calls()[6:] == ['B-1', 'C-2']
+    assert plan.calls()[6:] == ['B-11', 'C-12']
     assert 'the reason' not in (plan.out / 'plan.html').read_text()
     assert plan() == 0
     assert len(plan.calls()) == 8
 
 
 def test_nothing_succeeds(plan, stub, capsys):
-    stub(**{'A <1>-1': 'fail', 'B-1': 'crash', 'C-1': 'fail'})
+    stub(**{'A <1>-11': 'fail', 'B-11': 'crash', 'C-11': 'fail'})
     assert plan('--seeds', '1', '--jobs', '2') == 1
     assert capsys.readouterr().out.count('\nFAILED: fake, ') == 3
     markdown = (plan.out / 'plan.md').read_text()
-    assert markdown.count('| 1 | RuntimeError: the reason |') == 2
+    assert markdown.count('| 11 | RuntimeError: the reason |') == 2
     assert '### Accuracy' not in markdown
 
 
 def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
-    stub(**{'C-1': 'interrupt'})
+    stub(**{'C-11': 'interrupt'})
     assert plan() == 130
-    assert plan.calls() == ['A <1>-1', 'B-1', 'C-1']
+    assert plan.calls() == ['A <1>-11', 'B-11', 'C-11']
     assert 'the same command goes on' in capsys.readouterr().err
     assert not (plan.out / 'plan.html').exists()
 
@@ -62,7 +63,7 @@ def test_an_interrupted_plan_goes_on(plan, stub, no_pictures, capsys):
     results.write_text(before + '{"key": "half a li')  # A crash of the system
     stub()
     assert plan() == 0
-    assert plan.calls()[3:] == ['C-1', 'A <1>-2', 'B-2', 'C-2']
+    assert plan.calls()[3:] == ['C-11', 'A <1>-12', 'B-12', 'C-12']
     assert results.read_text().startswith(before)
     assert len(results.read_text().splitlines()) == 6
 
@@ -120,7 +121,7 @@ def test_report_tells_origins_apart(plan, stub, no_pictures, capsys):
     markdown = (plan.out / 'plan.md').read_text()
     assert 'Times on different processors do not compare:' in markdown
     assert '\n- a CPU and another CPU: B\n' in markdown
-    assert '\n- a CPU: A <1>, C\n' in markdown
+    assert '\n- a CPU: C, A <1>\n' in markdown
     assert '\n- Machine of 5 trainings: a CPU, 2 cores, 1 GiB' in markdown
     assert '\n- Machine of 1 training: another CPU, 2 cores' in markdown
     assert '\n- Revision new: ' in markdown
@@ -132,12 +133,12 @@ def test_report_tells_origins_apart(plan, stub, no_pictures, capsys):
 def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
     stub()
     assert plan('--only', 'c', '--only', 'FAKE', '--seeds', '1') == 0
-    assert plan.calls() == ['C-1']
+    assert plan.calls() == ['C-11']
     text = (plan.out / 'plan.md').read_text()
-    assert 'Not run yet: A <1> (seed 1), B (seed 1).' in text
+    assert 'Not run yet: A <1> (seed 11), B (seed 11).' in text
     assert plan('--report-only', '--report', 'other') == 0
-    assert plan.calls() == ['C-1']
-    assert 'A <1> (seed 1, 2), B' in (plan.out / 'other.md').read_text()
+    assert plan.calls() == ['C-11']
+    assert 'A <1> (seed 11, 12), B' in (plan.out / 'other.md').read_text()
     assert plan('--only', 'D') == 1
     assert capsys.readouterr().err == (
         "error: The plan has no model or dataset 'd'; choose among 'fake', "
@@ -150,7 +151,7 @@ def test_models_that_are_the_same_are_told_once(plan, stub, no_pictures):
     content['models'][2]['set'] = content['models'][0]['set']
     plan.file.write_text(json.dumps(content))
     assert plan('--seeds', '1') == 0
-    assert plan.calls() == ['A <1>-1', 'B-1']
+    assert plan.calls() == ['A <1>-11', 'B-11']
     markdown = (plan.out / 'plan.md').read_text()
     assert ('The same as A <1>, as they differ in nothing here: C.'
             in markdown)
@@ -185,7 +186,7 @@ def test_models_of_other_modalities_are_compared(plan, stub, no_pictures):
 
 def test_two_at_a_time_share_the_cores(plan, stub, no_pictures, monkeypatch):
     monkeypatch.setattr(runner, 'num_cores', lambda: 6)
-    stub(**{'A <1>-1': 'meet', 'B-1': 'meet'})
+    stub(**{'A <1>-11': 'meet', 'B-11': 'meet'})
     assert plan('--jobs', '2', '--seeds', '1') == 0
     rows = Store(plan.out).rows().values()
     assert [r['machine']['threads'] for r in rows] == [3, 3, 3]
@@ -207,13 +208,14 @@ def test_a_report_while_a_plan_runs(plan, stub, no_pictures):
         fcntl.flock(f, fcntl.LOCK_EX)
         assert plan('--report-only') == 0
     markdown = (plan.out / 'plan.md').read_text()
-    assert 'Not run yet: A <1> (seed 2), B (seed 2), C (seed 2).' in markdown
+    assert ('Not run yet: A <1> (seed 12), B (seed 12), C (seed 12).'
+            in markdown)
     assert results.read_text().endswith('{"key": "half a li')
 
 
 def test_a_result_counts_whatever_its_process_died_of(plan, stub,
                                                       no_pictures):
-    stub(**{'A <1>-1': 'die', 'B-1': 'die'})
+    stub(**{'A <1>-11': 'die', 'B-11': 'die'})
     assert plan('--seeds', '1') == 0
     assert 'error' not in (plan.out / 'results.jsonl').read_text()
     assert plan('--seeds', '1') == 0

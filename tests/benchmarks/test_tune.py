@@ -231,12 +231,13 @@ def test_failed_trials_count(search, capsys):
     assert search.tuned('a', 'ease')['budget']['failed'] == 0
 
 
-def test_a_trial_over_its_time_has_failed(search):
+def test_a_trial_over_its_time_has_failed(search, tmp_path):
     options = ['--only', 'ease', '--timeout-per-trial', '1']
     assert search('a', *options, trials=1, late_fusion__0='sleep') == 1
     row, = [r for r in search.rows('a') if 'error' in r]
     assert row['error'] == 'took longer than 1 s'
     assert row['model'] == 'late_fusion' and row['timeout'] == 1
+    assert list(tmp_path.glob('a/trainings/*')) == []
     assert 1 <= row['seconds'] < 20
     assert search.tuned('a', 'ease')['budget']['timeouts'] == [1]
 

@@ -1,4 +1,4 @@
-from typing import Dict, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from torch.nn import Linear, ModuleList
 
 from diffmm_pyg.nn.conv import ModalityConv
 from diffmm_pyg.nn.models.embedding_recommender import EmbeddingRecommender
-from diffmm_pyg.nn.models.pairwise import Triplets, bpr_phase, squared_norm
+from diffmm_pyg.nn.models.pairwise import bpr_phase
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.nn.weighted_adj import WeightedAdj, normalized_adj
 from diffmm_pyg.utils.checks import check_range
@@ -98,13 +98,7 @@ class NGCF(EmbeddingRecommender):
             x_user, x_item = self(adj, key)
             return x_user[user], x_item[item]
 
-        return [bpr_phase(self, data, embed, extra_losses=self._reg_weights)]
-
-    def _reg_weights(self, batch: Triplets) -> Dict[str, Tensor]:
-        if self.reg_weight == 0 or self.num_layers == 0:
-            return {}
-        norm = squared_norm(self._weights)
-        return {'reg_weights': self.reg_weight * norm}
+        return [bpr_phase(self, data, embed, weights=self._weights)]
 
     def embed(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         return self(normalized_adj(self.interactions(data).edge_index,

@@ -34,13 +34,14 @@ def bpr_phase(
     embed: Callable[[Tensor, Tensor, Key], Tuple[Tensor, Tensor]],
     user_tables: Optional[List[Embedding]] = None,
     item_tables: Optional[List[Embedding]] = None,
+    weights: Optional[List[Tensor]] = None,
     extra_losses: Optional[Callable[[Triplets], Dict[str, Tensor]]] = None,
     begin: Optional[Callable[[Key], None]] = None,
 ) -> Phase:
     r"""Builds the phase that goes once over all interactions, each with one
     uniform negative, and minimizes :meth:`~diffmm_pyg.nn.bpr_loss`, the
-    squared norms of the embeddings of a batch times :obj:`model.reg_weight`,
-    and what else a model adds.
+    squared norms of the embeddings of a batch and of :obj:`weights` times
+    :obj:`model.reg_weight`, and what else a model adds.
 
     Args:
         model (EmbeddingRecommender): The model.
@@ -52,6 +53,8 @@ def bpr_phase(
             :obj:`model.user_embedding` if not given. (default: :obj:`None`)
         item_tables ([torch.nn.Embedding], optional): The tables of items;
             :obj:`model.item_embedding` if not given. (default: :obj:`None`)
+        weights ([torch.Tensor], optional): Further parameters, of layers.
+            (default: :obj:`None`)
         extra_losses (Callable, optional): Maps :class:`Triplets` to further
             terms, by name. (default: :obj:`None`)
         begin (Callable, optional): What an epoch begins with, see
@@ -76,6 +79,8 @@ def bpr_phase(
             losses['reg'] = model.reg_weight * squared_norm(
                 [x(users) for x in user_tables] +
                 [x(items) for x in item_tables]) / batch_size
+        if model.reg_weight > 0 and weights:
+            losses['reg_weights'] = model.reg_weight * squared_norm(weights)
         if extra_losses is not None:
             losses.update(extra_losses(
                 Triplets(users, pos, neg, x_user, batch_size)))

@@ -6,7 +6,7 @@ from torch.nn import Embedding, Linear, ModuleDict
 
 from diffmm_pyg.data import unit_features
 from diffmm_pyg.nn.models.embedding_recommender import ModalityRecommender
-from diffmm_pyg.nn.models.pairwise import Triplets, bpr_phase, squared_norm
+from diffmm_pyg.nn.models.pairwise import bpr_phase
 from diffmm_pyg.nn.models.recommender import Key, Phase
 from diffmm_pyg.utils.checks import check_range
 from torch_geometric.data import HeteroData
@@ -98,13 +98,7 @@ class VBPR(ModalityRecommender):
         return [bpr_phase(self, data, embed,
                           user_tables=[self.user_embedding, self.user_factor],
                           item_tables=[self.item_embedding, self.item_bias],
-                          extra_losses=self._reg_weights)]
-
-    def _reg_weights(self, batch: Triplets) -> Dict[str, Tensor]:
-        if self.reg_weight == 0:
-            return {}
-        norm = squared_norm(self.lins.parameters())
-        return {'reg_weights': self.reg_weight * norm}
+                          weights=list(self.lins.parameters()))]
 
     def embed(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         self.interactions(data)  # Checks sizes.
