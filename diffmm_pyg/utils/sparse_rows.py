@@ -1,4 +1,4 @@
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,8 @@ from torch_geometric.utils import coalesce, cumsum, degree
 
 # Of what is gathered at a time; large pieces of memory are slow to come by.
 MAX_PIECE_NUMEL = 2**20
+# Rows of more ones than these are hardly ever equal:
+MAX_EQUAL_COUNT = 4
 
 
 class SparseRows(NamedTuple):
@@ -77,6 +79,32 @@ class SparseRows(NamedTuple):
         """
         rowptr = F.pad(mask.cumsum(0), (1, 0))[self.rowptr]
         return SparseRows(rowptr, self.col[mask], self.num_cols)
+
+    def distinct(self, group: Tensor) -> Tuple[Tensor, Tensor]:
+        r"""Returns the indices of rows that stand for all, and which of these
+        every row is equal to: what is computed from rows need not be computed
+        for all of them. Some of the longer ones may be equal all the same, and
+        on a GPU, where finding equal ones would synchronize, every row stands
+        for itself.
+
+        Args:
+            group (torch.Tensor): The groups of the rows, integers of shape
+                :obj:`[N]`; no two of different groups are taken as equal.
+        """
+        every = torch.arange(self.num_rows, device=self.col.device)
+        if self.col.is_cuda:
+            return every, every
+        count = self.count
+        key = every.new_full((self.num_rows, MAX_EQUAL_COUNT + 2), -1)
+        key[:, 0] = group
+        is_long = count > MAX_EQUAL_COUNT
+        key[:, 1] = every.where(is_long, -1)
+        part = (~is_long)[self.row].nonzero().view(-1)
+        row = self.row[part]
+        key[row, 2 + part - self.rowptr[row]] = self.col[part]
+        key, inverse = key.unique(dim=0, return_inverse=True)
+        return every.new_empty(key.size(0)).scatter_(0, inverse,
+                                                     every), inverse
 
     def matmul(self, other: Tensor) -> Tensor:
         r"""Returns the product with a dense matrix :obj:`[num_cols, F]`."""

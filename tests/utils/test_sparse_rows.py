@@ -64,3 +64,18 @@ def test_without_ones(num_rows):
     assert torch.equal(rows.to_dense(), torch.zeros(num_rows, 4))
     assert torch.equal(rows.matmul(torch.ones(4, 2)),
                        torch.zeros(num_rows, 2))
+
+
+@given(num_rows=st.integers(0, 12), num_cols=st.integers(1, 6),
+       num_groups=st.integers(1, 2), seed=st.integers(0, 2**31))
+def test_distinct(num_rows, num_cols, num_groups, seed):
+    rows, dense = random_rows(num_rows, num_cols, seed)
+    group = torch.randint(num_groups, (num_rows, ), generator=generator(seed))
+    index, inverse = rows.distinct(group)
+    assert torch.equal(dense[index][inverse], dense)
+    assert torch.equal(group[index][inverse], group)
+    # Of what is equal, rows of up to four ones are found, and no others are.
+    keys = [(int(g), tuple(x), n if x.sum() > 4 else -1) for n, (g, x) in
+            enumerate(zip(group, dense.numpy(), strict=True))]
+    assert index.numel() == len(set(keys))
+    assert inverse.unique().numel() == index.numel()

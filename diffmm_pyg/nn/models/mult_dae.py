@@ -78,20 +78,20 @@ class MultDAE(RowRecommender):
             torch.nn.init.normal_(bias, std=0.001)
 
     def forward(self, rows: SparseRows,
-                keep: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+                count: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         r"""Returns embeddings :obj:`[N, H + 1]` of rows and
         :math:`(|\mathcal{I}|, H + 1)` of items, whose inner products are the
         logits.
 
         Args:
             rows (SparseRows): The rows, :math:`(N, |\mathcal{I}|)`.
-            keep (torch.Tensor, optional): Which ones of the rows dropout
-                keeps, of shape :obj:`[nnz]`; all of them if not given.
-                (default: :obj:`None`)
+            count (torch.Tensor, optional): How many ones the rows had before
+                dropout, of shape :obj:`[N]`; what is left is rescaled. If not
+                given, nothing was dropped. (default: :obj:`None`)
         """
-        scale = rows.count.clamp(min=1).to(self.bias_in.dtype).rsqrt()
-        if keep is not None:
-            rows = rows.filter(keep)
+        scale = (rows.count if count is None else count).clamp(min=1) \
+            .to(self.bias_in.dtype).rsqrt()
+        if count is not None:
             scale = scale / quantized_keep(self.dropout)
         z = scale.view(-1, 1) * rows.matmul(self.weight_in)
         return affine_embeddings(torch.tanh(z + self.bias_in),
@@ -105,14 +105,20 @@ class MultDAE(RowRecommender):
             seed (Tuple[int], optional): The key of the random draws.
                 (default: :obj:`(0, )`)
         """
-        keep = None
+        kept, count = rows, None
         if self.training and self.dropout > 0:
             generator = keyed_generator(*seed, device=rows.col.device)
-            keep = dropout_mask(1, rows.col.numel(), self.dropout,
-                                generator).view(-1)
-        user, item = self(rows, keep)
-        normalizer = weighted_logsumexp(user, item, rows.count.to(user.dtype))
-        logits = (user * rows.matmul(item)).sum()
+            kept = rows.filter(dropout_mask(1, rows.col.numel(), self.dropout,
+                                            generator).view(-1))
+            count = rows.count
+        # Of most users little is known, and even less is kept:
+        index, inverse = kept.distinct(rows.count * (kept.count > 0))
+        user, item = self(kept.select(index),
+                          None if count is None else count[index])
+        weight = user.new_zeros(index.numel())
+        weight.index_add_(0, inverse, rows.count.to(user.dtype))
+        normalizer = weighted_logsumexp(user, item, weight)
+        logits = (user[inverse] * rows.matmul(item)).sum()
         loss = (normalizer - logits) / rows.num_rows
         if self.reg_weight > 0:
             loss = loss + self.reg_weight * squared_norm(

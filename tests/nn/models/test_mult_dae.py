@@ -6,6 +6,7 @@ from item_data import make_data
 from oracle import assert_close, generator, random_rows
 
 from diffmm_pyg.nn.models.mult_dae import MultDAE
+from diffmm_pyg.utils import SparseRows
 from diffmm_pyg.utils.random import (
     dropout_mask,
     keyed_generator,
@@ -51,6 +52,20 @@ def test_loss_equals_dense(double, seed, num_rows, num_items, dropout,
     for a, b in zip(torch.autograd.grad(loss, params),
                     torch.autograd.grad(expected, params), strict=True):
         assert_close(a, b, floor=1.)
+
+
+def test_equal_rows_are_embedded_once(monkeypatch):
+    # Three rows of one item and two empty ones, of which dropout makes more.
+    rows = SparseRows(torch.tensor([0, 1, 2, 2, 3, 5, 5]),
+                      torch.tensor([2, 2, 2, 0, 1]), 7)
+    model = make_model(6, 7, seed=0, dropout=0.5)
+    numbers = []
+    forward = model.forward
+    monkeypatch.setattr(model, 'forward', lambda rows, *args: numbers.append(
+        rows.num_rows) or forward(rows, *args))
+    model.eval().loss(rows)
+    model.train().loss(rows, (1, ))
+    assert numbers[0] == 3 and 1 <= numbers[1] <= 4
 
 
 def test_embed(double):
