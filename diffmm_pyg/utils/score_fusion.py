@@ -1,6 +1,6 @@
 r"""Sums of the scores of several models, as embeddings."""
 from functools import reduce
-from typing import List, Sequence, Tuple
+from typing import Callable, List, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from diffmm_pyg.utils.row_embedding import (
 from diffmm_pyg.utils.topk import MAX_BLOCK_NUMEL, map_blocks
 
 Embeddings = Tuple[UserEmbedding, Tensor]
+BlockStd = Callable[[int, int], Tensor]  # Of the users from start to end.
 
 
 def standardized(user_emb: UserEmbedding, item_emb: Tensor,
@@ -98,14 +99,47 @@ def _same_rows(a: RowEmbedding, b: RowEmbedding) -> bool:
 
 
 def _score_std(user_emb: UserEmbedding, item_emb: Tensor) -> Tensor:
+    num_users, (num_items, width) = user_emb.size(0), item_emb.size()
+    if (isinstance(user_emb, Tensor) and item_emb.dtype != torch.double
+            and (num_users + num_items) * width < num_users * num_items / 2):
+        block_std = _std_by_covariance(user_emb, item_emb)
+    else:
+        block_std = _std_by_scores(user_emb, item_emb)
+    size = max(1, MAX_BLOCK_NUMEL // num_items)
+    return torch.cat(map_blocks(block_std, num_users, size))
+
+
+def _std_by_scores(user_emb: UserEmbedding, item_emb: Tensor) -> BlockStd:
     score = block_scores(user_emb, item_emb)
 
     def block_std(start: int, end: int) -> Tensor:
         value = score(start, end)
-        std = value.std(dim=1, correction=0)
-        # What rounding makes of equal scores is not to be blown up.
-        eps = 10 * torch.finfo(std.dtype).eps
-        return torch.where(std > eps * value.abs().amax(dim=1), std, 0.)
+        std, mean = torch.std_mean(value, dim=1, correction=0)
+        return _unless_equal(std, mean, value.dtype)
 
-    size = max(1, MAX_BLOCK_NUMEL // item_emb.size(0))
-    return torch.cat(map_blocks(block_std, user_emb.size(0), size))
+    return block_std
+
+
+def _std_by_covariance(user_emb: Tensor, item_emb: Tensor) -> BlockStd:
+    # With the covariance C of the items' embeddings, the variance of a user's
+    # scores is x^T C x, and no score is computed. The digits that squares cost
+    # are those that double precision has more.
+    num_items, width = item_emb.size()
+    mean = item_emb.mean(dim=0, dtype=torch.double)
+    cov = mean.new_zeros(width, width)
+    for x in item_emb.split(max(1, MAX_BLOCK_NUMEL // width)):
+        x = x - mean
+        cov.addmm_(x.t(), x, alpha=1 / num_items)
+
+    def block_std(start: int, end: int) -> Tensor:
+        x = user_emb[start:end].double()
+        var = ((x @ cov) * x).sum(dim=1).clamp(min=0)
+        std = _unless_equal(var.sqrt(), x @ mean, item_emb.dtype)
+        return std.to(item_emb.dtype)
+
+    return block_std
+
+
+def _unless_equal(std: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
+    # What rounding makes of equal scores is not to be blown up.
+    return torch.where(std > 10 * torch.finfo(dtype).eps * mean.abs(), std, 0.)

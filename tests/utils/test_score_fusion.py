@@ -72,11 +72,30 @@ def test_blocks(double, monkeypatch):
         assert_close(scores(standardized(*emb), emb[1]), expected)
 
 
-def test_users_whose_scores_are_equal():
+@given(num_users=st.integers(10, 40), width=st.integers(1, 3),
+       offset=st.sampled_from([0., 10.]), seed=st.integers(0, 2**31))
+def test_deviation_by_covariance(num_users, width, offset, seed):
+    g = generator(seed)
+    user = torch.randn(num_users, width, generator=g)
+    item = torch.randn(50, width, generator=g) + offset
+    user[0] = 0.  # Whose scores are equal.
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(score_fusion, 'MAX_BLOCK_NUMEL', 150)
+        monkeypatch.delattr(score_fusion, '_std_by_scores')
+        out = standardized(user, item, 0.5)
+        monkeypatch.undo()
+        monkeypatch.delattr(score_fusion, '_std_by_covariance')
+        expected = standardized(user.double(), item.double(), 0.5)
+    assert out.dtype == torch.float and (out[0] == 0).all()
+    assert_close(out.double(), expected, tolerance=1e-5)
+
+
+@pytest.mark.parametrize('num_copies', [1, 20])
+def test_users_whose_scores_are_equal(num_copies):
     # The last bits of a sum are no reason to prefer an item.
-    user = torch.tensor([[1 / 3, 1 / 7, 1.], [1., 0., 0.]])
+    user = torch.tensor([[1 / 3, 1 / 7, 1.], [1., 0., 0.]] * num_copies)
     item = torch.tensor([[0.1, 0.2, 3 - 0.1 / 3 - 0.2 / 7],
-                         [0.7, 0.5, 3 - 0.7 / 3 - 0.5 / 7]])
+                         [0.7, 0.5, 3 - 0.7 / 3 - 0.5 / 7]] * num_copies)
     score = user @ item.t()
     assert abs(score[0, 0] - score[0, 1]) < 1e-6
     out = standardized(user, item)
