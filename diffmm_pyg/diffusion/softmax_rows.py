@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from diffmm_pyg.utils.precision import sum_rows
+from diffmm_pyg.utils.precision import shifted_exp, sum_rows
 from diffmm_pyg.utils.sparse_rows import SparseRows
 
 
@@ -16,8 +16,7 @@ class _SoftmaxRows(torch.autograd.Function):
                 features: Tensor) -> Tuple[Tensor, Tensor]:
         row, col = rows.edge_index
         observed = logits[row, col].to(features.dtype)
-        shift = logits.amax(dim=1, keepdim=True)
-        prob = (logits - shift).exp_()
+        prob, shift = shifted_exp(logits)
         norm = sum_rows(prob, features.dtype)
         count = rows.count.to(features.dtype)
 

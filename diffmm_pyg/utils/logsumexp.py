@@ -6,7 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from diffmm_pyg.utils.precision import sum_rows, to_matmul_dtype
+from diffmm_pyg.utils.precision import (
+    shifted_exp,
+    sum_rows,
+    to_matmul_dtype,
+)
 from diffmm_pyg.utils.processes import current_processes
 
 # The largest number of products that are in memory at a time; small enough
@@ -50,10 +54,9 @@ class _WeightedLogSumExp(torch.autograd.Function):
             shift = None
             if (bound is None or bound > MAX_EXPONENT
                     or prob.dtype == torch.half):
-                shift = prob.amax(dim=1, keepdim=True)
-                shift.clamp_(min=torch.finfo(shift.dtype).min)
-                prob -= shift
-            prob.exp_()
+                prob, shift = shifted_exp(prob, inplace=True)
+            else:
+                prob.exp_()
             # Where all biases are infinite, the sum is 0, as are the weights.
             norm = sum_rows(prob, x.dtype)
             norm.clamp_(min=torch.finfo(norm.dtype).tiny)

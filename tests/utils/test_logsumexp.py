@@ -7,6 +7,7 @@ from oracle import assert_close, generator, precision
 
 from diffmm_pyg.utils import logsumexp
 from diffmm_pyg.utils.logsumexp import weighted_logsumexp
+from diffmm_pyg.utils.precision import shifted_exp
 
 
 @pytest.mark.parametrize('dtype', [torch.double, torch.float])
@@ -52,6 +53,18 @@ def test_large_products_do_not_overflow():
     out.backward()
     assert out == 3000
     assert x.grad.tolist() == [[1.], [-2.]]
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.bfloat16])
+def test_exponentials_are_normalized_or_zero(dtype):
+    x = torch.linspace(-200., 0., 301, dtype=dtype).repeat(2, 1)
+    x[1] = -torch.inf
+    for inplace in [False, True]:
+        out, shift = shifted_exp(x, inplace)
+        assert out.data_ptr() == x.data_ptr() or not inplace
+        assert out.dtype == dtype and (out[1] == 0).all() and shift[0] == 0
+        assert not ((0 < out) & (out < torch.finfo(dtype).tiny)).any()
+    assert (out[0, -100:] > 0).all() and out[0, -1] == 1
 
 
 @pytest.mark.parametrize('index', [0, 1])
