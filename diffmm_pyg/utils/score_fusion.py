@@ -102,10 +102,10 @@ def _score_std(user_emb: UserEmbedding, item_emb: Tensor) -> Tensor:
     num_users, (num_items, width) = user_emb.size(0), item_emb.size()
     if (isinstance(user_emb, Tensor) and item_emb.dtype != torch.double
             and (num_users + num_items) * width < num_users * num_items / 2):
-        block_std = _std_by_covariance(user_emb, item_emb)
+        block_std, row_numel = _std_by_covariance(user_emb, item_emb), width
     else:
-        block_std = _std_by_scores(user_emb, item_emb)
-    size = max(1, MAX_BLOCK_NUMEL // num_items)
+        block_std, row_numel = _std_by_scores(user_emb, item_emb), num_items
+    size = max(1, MAX_BLOCK_NUMEL // max(1, row_numel))
     return torch.cat(map_blocks(block_std, num_users, size))
 
 
@@ -127,7 +127,7 @@ def _std_by_covariance(user_emb: Tensor, item_emb: Tensor) -> BlockStd:
     num_items, width = item_emb.size()
     mean = item_emb.mean(dim=0, dtype=torch.double)
     cov = mean.new_zeros(width, width)
-    for x in item_emb.split(max(1, MAX_BLOCK_NUMEL // width)):
+    for x in item_emb.split(max(1, MAX_BLOCK_NUMEL // max(1, width))):
         x = x - mean
         cov.addmm_(x.t(), x, alpha=1 / num_items)
 

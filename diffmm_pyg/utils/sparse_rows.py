@@ -83,21 +83,16 @@ class SparseRows(NamedTuple):
     def distinct(self, group: Tensor) -> Tuple[Tensor, Tensor]:
         r"""Returns the indices of rows that stand for all, and which of these
         every row is equal to: what is computed from rows need not be computed
-        for all of them. Some of the longer ones may be equal all the same, and
-        on a GPU, where finding equal ones would synchronize, every row stands
-        for itself.
+        for all of them. Some of the longer ones may be equal all the same.
 
         Args:
             group (torch.Tensor): The groups of the rows, integers of shape
                 :obj:`[N]`; no two of different groups are taken as equal.
         """
         every = torch.arange(self.num_rows, device=self.col.device)
-        if self.col.is_cuda:
-            return every, every
-        count = self.count
         key = every.new_full((self.num_rows, MAX_EQUAL_COUNT + 2), -1)
         key[:, 0] = group
-        is_long = count > MAX_EQUAL_COUNT
+        is_long = self.count > MAX_EQUAL_COUNT
         key[:, 1] = every.where(is_long, -1)
         part = (~is_long)[self.row].nonzero().view(-1)
         row = self.row[part]

@@ -146,7 +146,8 @@ class BM3(ModalityRecommender):
                  key: Key) -> Dict[str, Tensor]:
             user, item = edge_index[:, index]
             x_user, x_item = self(adj)
-            return self.loss(x_user[user], x_item[item],
+            return self.loss(F.embedding(user, x_user),
+                             F.embedding(item, x_item),
                              {m: x[item] for m, x in x_dict.items()}, key,
                              batch_size,
                              {m: x[item] for m, x in mask_dict.items()})

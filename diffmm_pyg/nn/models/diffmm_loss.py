@@ -1,6 +1,7 @@
 from typing import TYPE_CHECKING, Dict, Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.nn.loss import bpr_loss, contrastive_loss
@@ -23,9 +24,10 @@ def diffmm_loss(
     r"""The loss of :class:`~diffmm_pyg.nn.DiffMM` and its parts: BPR, the
     squared norms of the ID embeddings, and the contrastive loss.
     """
-    x = out.user[user]
-    bpr = bpr_loss((x * out.item[pos_item]).sum(dim=-1),
-                   (x * out.item[neg_item]).sum(dim=-1), batch_size)
+    # Gradients of `x[index]` add up duplicates in an order that threads draw.
+    x = F.embedding(user, out.user)
+    pos, neg = (F.embedding(i, out.item) for i in (pos_item, neg_item))
+    bpr = bpr_loss((x * pos).sum(dim=-1), (x * neg).sum(dim=-1), batch_size)
     reg = model.reg_weight * (model.user_embedding.weight.square().sum() +
                               model.item_embedding.weight.square().sum())
     loss, parts = bpr + reg, {'bpr': bpr.detach(), 'reg': reg.detach()}

@@ -1,6 +1,7 @@
 from typing import Dict, List, Optional, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Linear, ModuleDict
 
@@ -154,7 +155,7 @@ class FREEDOM(ModalityRecommender):
         def embed(user: Tensor, item: Tensor,
                   key: Key) -> Tuple[Tensor, Tensor]:
             x_user, x_item = self(adj[0], item_adj)
-            return x_user[user], x_item[item]
+            return F.embedding(user, x_user), F.embedding(item, x_item)
 
         def losses(batch: Triplets) -> Dict[str, Tensor]:
             return self.modality_losses(batch, x_dict, mask_dict)

@@ -1,5 +1,6 @@
 from typing import List, Tuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffmm_pyg.nn.conv import ModalityConv
@@ -61,7 +62,7 @@ class LightGCN(EmbeddingRecommender):
         def embed(user: Tensor, item: Tensor,
                   key: Key) -> Tuple[Tensor, Tensor]:
             x_user, x_item = self(adj)
-            return x_user[user], x_item[item]
+            return F.embedding(user, x_user), F.embedding(item, x_item)
 
         return [bpr_phase(self, data, embed)]
 

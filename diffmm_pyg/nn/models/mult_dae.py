@@ -118,7 +118,9 @@ class MultDAE(RowRecommender):
         weight = user.new_zeros(index.numel())
         weight.index_add_(0, inverse, rows.count.to(user.dtype))
         normalizer = weighted_logsumexp(user, item, weight)
-        logits = (user[inverse] * rows.matmul(item)).sum()
+        target = torch.zeros_like(user).index_add(0, inverse,
+                                                  rows.matmul(item))
+        logits = (user * target).sum()
         loss = (normalizer - logits) / rows.num_rows
         if self.reg_weight > 0:
             loss = loss + self.reg_weight * squared_norm(

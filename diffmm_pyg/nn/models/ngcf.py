@@ -96,7 +96,7 @@ class NGCF(EmbeddingRecommender):
         def embed(user: Tensor, item: Tensor,
                   key: Key) -> Tuple[Tensor, Tensor]:
             x_user, x_item = self(adj, key)
-            return x_user[user], x_item[item]
+            return F.embedding(user, x_user), F.embedding(item, x_item)
 
         return [bpr_phase(self, data, embed, weights=self._weights)]
 
