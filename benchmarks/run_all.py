@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from _checkout import git_revision
 from _command import describe_command, interruptible, positive
+from _experiments.cell import run_cell
 from _experiments.datasets import (
     Facts,
     check_dataset,
@@ -19,7 +20,8 @@ from _experiments.datasets import (
     load_dataset,
 )
 from _experiments.plan import FOLDER, Cell, Plan, read_plan, select
-from _experiments.runner import Job, num_cores, run_jobs
+from _experiments.processes import Job
+from _experiments.runner import num_cores, run_jobs
 from _experiments.store import Row, Store, save_tensors
 from _reports.figures import import_pyplot
 from _reports.report import write_report
@@ -104,9 +106,12 @@ def run(args: argparse.Namespace, command: str) -> int:
                              f'revisions (for this one, name another '
                              f"'--out')" if num_other > 0 else ''),
               flush=True)
+        if args.report_only and store.rows().keys().isdisjoint(keys):
+            raise ConfigError(f"'{args.out}' holds no results of this plan to "
+                              f"report; run it without '--report-only'")
         failed: List[Row] = []
         if not args.report_only:
-            failed = run_jobs(jobs, store, args.jobs, num_done)
+            failed = run_jobs(run_cell, jobs, store, args.jobs, num_done)
         write_report(plan, keys, facts, store, command, args.report)
     print(f"The report is '{args.out / args.report}.html'")
     for row in failed:

@@ -12,6 +12,7 @@ from _checkout import git_revision
 from _command import describe_command, interruptible, positive
 from _experiments.datasets import NAMES, check_dataset
 from _experiments.folds import MAX_FOLDS
+from _experiments.plan import FIRST_SEED
 from _experiments.runner import clock, num_cores
 from _experiments.store import Trials
 from _tuning.propose import import_optuna
@@ -63,8 +64,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='DIR', help='folder for the log and '
                         'for what is found (default: runs/tune-DATASET)')
     args = parser.parse_args(argv)
-    if not 0 <= args.seed < 2**32:
-        parser.error(f"'--seed' must lie in 0..{2**32 - 1} (got {args.seed})")
+    if not 0 <= args.seed < FIRST_SEED:
+        parser.error(f"'--seed' must lie in 0..{FIRST_SEED - 1}, as plans "
+                     f"report larger ones (got {args.seed})")
     args.dataset = 'fake' if args.quick else args.dataset
     args.trials = args.trials or (3 if args.quick else 30)
     args.jobs = args.jobs or (num_cores() if args.quick else 1)

@@ -1,28 +1,26 @@
 r"""Runs the cells of a plan, each in a process of its own."""
-import json
 import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from tqdm import tqdm
 
+from _experiments.processes import Job, start
 from _experiments.store import TOO_LONG, Row, Store
 
-WORKER = Path(__file__).parents[1] / '_cell.py'
 PATIENCE = 60  # The seconds in which a process is to end in order.
-Job = Dict[str, Any]
 
 
 class Running(NamedTuple):
     r"""A process at work."""
     job: Job
-    process: subprocess.Popen
+    process: BaseProcess
 
 
 def num_cores() -> int:
@@ -30,13 +28,14 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def run_jobs(jobs: List[Job], store: Store, num_jobs: int, num_done: int = 0,
-             worker: Optional[Path] = None,
+def run_jobs(work: Callable[[Job], None], jobs: List[Job], store: Store,
+             num_jobs: int, num_done: int = 0,
              prepare: Optional[Callable[[Job], Job]] = None) -> List[Row]:
     r"""Runs all jobs, :obj:`num_jobs` at a time, and returns the rows of
     those that failed. However it ends, it leaves no process behind.
 
     Args:
+        work (callable): What a process does.
         jobs ([Job]): What to run, in this order. Those with the same
             :obj:`turn`, if they have one, run one after the other. A job that
             takes longer than its :obj:`timeout`, in seconds, is ended.
@@ -45,8 +44,6 @@ def run_jobs(jobs: List[Job], store: Store, num_jobs: int, num_done: int = 0,
             multi-threaded processes on the same cores wait for each other.
         num_done (int, optional): The number of cells of the plan that need
             not be run. (default: :obj:`0`)
-        worker (Path, optional): The script of the processes; that of cells if
-            not given. (default: :obj:`None`)
         prepare (callable, optional): What completes a job when it is about to
             start. (default: :obj:`None`)
     """
@@ -64,10 +61,10 @@ def run_jobs(jobs: List[Job], store: Store, num_jobs: int, num_done: int = 0,
         while len(waiting) + len(running) > 0:
             for job in _next(waiting, running, num_jobs):
                 waiting.remove(job)
-                running.append(_start(prepare(job) if prepare else job, store,
-                                      threads, worker or WORKER))
+                running.append(_start(work, prepare(job) if prepare else job,
+                                      store, threads))
             _wait(running, bar, left)
-            for x in [x for x in running if x.process.poll() is not None]:
+            for x in [x for x in running if not x.process.is_alive()]:
                 running.remove(x)
                 row = _finish(x, store)
                 (failed if 'error' in row else rows).append(row)
@@ -97,7 +94,7 @@ def _next(waiting: List[Job], running: List[Running],
 def _wait(running: List[Running], bar: tqdm,
           left: Callable[[], str]) -> None:
     ticks = 0
-    while all(x.process.poll() is None for x in running):
+    while all(x.process.is_alive() for x in running):
         for x in running:
             if _is_late(x):
                 x.process.kill()
@@ -118,36 +115,20 @@ def _stop(running: List[Running]) -> None:
     for x in running:
         x.process.terminate()
     for x in running:
-        try:
-            x.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            x.process.kill()
-            x.process.wait()
+        x.process.join(PATIENCE)
+        x.process.kill()
+        x.process.join()
 
 
-def _start(job: Job, store: Store, threads: int, worker: Path) -> Running:
+def _start(work: Callable[[Job], None], job: Job, store: Store,
+           threads: int) -> Running:
     job = {**job, 'threads': threads, 'start': time.time()}
-    env = {**os.environ, **{name: str(threads) for name in [
-        'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS']}}
-    with store.log_of(job['key']).open('w') as log:
-        # A session of its own: Ctrl-C is for the runner, which ends it.
-        process = subprocess.Popen(
-            [sys.executable, str(worker)], stdin=subprocess.PIPE, stdout=log,
-            stderr=subprocess.STDOUT, text=True, env=env,
-            start_new_session=True)
-    assert process.stdin is not None
-    try:
-        process.stdin.write(json.dumps(job) + '\n')
-        process.stdin.flush()  # It stays open: its end is that of the runner.
-    except BrokenPipeError:
-        pass  # The process says why.
-    return Running(job, process)
+    return Running(job, start(work, job, store.log_of(job['key'])))
 
 
 def _finish(running: Running, store: Store) -> Row:
-    job, code = running.job, running.process.returncode
-    assert running.process.stdin is not None
-    running.process.stdin.close()
+    job, code = running.job, running.process.exitcode
+    assert code is not None
     row = store.finished().get(job['key'])
     if row is not None:  # Whatever it died of afterwards.
         return row

@@ -83,9 +83,9 @@ class Store:
         line = (json.dumps(row) + '\n').encode()
         fd = os.open(self.results, os.O_WRONLY | os.O_APPEND)
         try:
-            end = os.fstat(fd).st_size
-            if os.write(fd, line) < len(line):
-                os.ftruncate(fd, end)
+            written = os.write(fd, line)
+            if written < len(line):  # Others may have added lines before it.
+                os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR) - written)
                 raise RunError(f"There is no space for '{self.results}'; "
                                f"free some, and start again")
             os.fsync(fd)

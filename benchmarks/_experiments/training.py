@@ -1,38 +1,16 @@
 r"""What the processes of cells and of trials do."""
 import hashlib
 import json
-import logging
-import os
-import sys
-import threading
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
-
-import torch
+from typing import Iterator, List, Optional, Tuple
 
 from _experiments.models import Config, build
+from _experiments.processes import Job
 from diffmm_pyg.nn.models import Recommender
 from diffmm_pyg.runs import Run
 from diffmm_pyg.training import fit
 from torch_geometric import seed_everything
 from torch_geometric.data import HeteroData
-
-Job = Dict[str, Any]
-
-
-def read_job() -> Job:
-    r"""Reads what to do, and makes this process end with the runner."""
-    job = json.loads(sys.stdin.readline())
-    # Nobody is to read the results if there is no runner any more:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
-    torch.set_num_threads(job['threads'])
-    return job
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()  # Returns when the other end is closed.
-    os._exit(1)
 
 
 def train(job: Job, data: List[HeteroData], folder: Path,

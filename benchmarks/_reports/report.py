@@ -170,12 +170,22 @@ def _report_accuracy(summary: Summary,
 
 
 def _report_processors(summary: Summary) -> List[Block]:
-    used = _by_origin(summary.results, lambda row: row['machine'].get(
-        'gpu', row['machine']['cpu']))
+    used = _by_origin(summary.results, _speed)
     if len(used) == 1:
         return []
-    return [Text('Times on different processors do not compare:'),
+    return [Text('Times on different processors, or with other numbers of '
+                 'threads or processes, do not compare:'),
             Bullets(used)]
+
+
+def _speed(row: Row) -> str:
+    machine = row['machine']
+    return f"{machine.get('gpu', machine['cpu'])}, {_share(row)}"
+
+
+def _share(row: Row) -> str:
+    return (f"{count(row['machine']['threads'], 'thread')} per process, "
+            f"{count(row['jobs'], 'process')} at a time")
 
 
 def _by_origin(results: List[Result],
@@ -249,8 +259,7 @@ def _machine(row: Dict[str, Any]) -> str:
                         machine.get('environment', {}).items())
     return (f"{machine['cpu']}, {count(machine['cores'], 'core')}, "
             f"{memory:.0f} GiB"
-            f"{gpu}; {count(machine['threads'], 'thread')} per process, "
-            f"{count(row['jobs'], 'process')} at a time{variables}")
+            f"{gpu}; {_share(row)}{variables}")
 
 
 def count(number: int, noun: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from _experiments.runner import Job
+from _experiments.processes import Job
 from _experiments.store import Row, Trials
 
 SEEDS = range(1001, 1006)  # Those of no search and no plan.

@@ -14,14 +14,15 @@ from _experiments.models import (
     override,
     resolve,
 )
-from _experiments.runner import Job, run_jobs
+from _experiments.processes import Job
+from _experiments.runner import run_jobs
 from _experiments.significance import standard_error
 from _experiments.store import Row, Trials, read_rows
 from _tuning.finals import final_jobs, judge_finals
 from _tuning.propose import propose
 from _tuning.spaces import Space, check_space, load_space, values_of
+from _tuning.trial import run_trial
 
-WORKER = Path(__file__).parents[1] / '_trial.py'
 DURATION = ['training.epochs', 'training.patience']
 BEFORE = -1  # The number of what comes before the trials of a search.
 
@@ -164,8 +165,8 @@ def run_searches(searches: List[Search], store: Trials, num_trials: int,
         *[search.jobs(num_trials) for search in searches], strict=True)
         for job in turn]
     missing = [job for job in jobs if job['key'] not in done]
-    run_jobs(missing, store, min(num_jobs, len(searches)),
-             len(jobs) - len(missing), WORKER,
+    run_jobs(run_trial, missing, store, min(num_jobs, len(searches)),
+             len(jobs) - len(missing),
              lambda job: by_name[job['turn']].complete(job, store))
 
 
@@ -188,7 +189,7 @@ def run_finals(searches: List[Search], store: Trials, num_trials: int,
                        common)]
     done = store.finished()
     missing = [job for job in jobs if job['key'] not in done]
-    run_jobs(missing, store, num_jobs, len(jobs) - len(missing), WORKER)
+    run_jobs(run_trial, missing, store, num_jobs, len(jobs) - len(missing))
     rows = store.rows()
     return [rows[job['key']] for job in jobs if 'error' in rows[job['key']]]
 

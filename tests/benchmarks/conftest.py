@@ -3,12 +3,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import stub_cell
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
 
 import run_all  # noqa: E402
-from _experiments import runner  # noqa: E402
 from _reports import report  # noqa: E402
 
 LABELS = ['A <1>', 'B', 'C']
@@ -49,5 +49,5 @@ def no_pictures(monkeypatch):
 @pytest.fixture
 def stub(monkeypatch):
     r"""Replaces the processes of cells, and tells them what to do."""
-    monkeypatch.setattr(runner, 'WORKER', FOLDER / 'stub_cell.py')
+    monkeypatch.setattr(run_all, 'run_cell', stub_cell.run_cell)
     return lambda **actions: monkeypatch.setenv('STUB', json.dumps(actions))

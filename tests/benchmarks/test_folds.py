@@ -7,9 +7,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
-import _trial  # noqa: E402
 from _experiments import datasets, folds, training  # noqa: E402
 from _experiments.models import load_description, resolve  # noqa: E402
+from _tuning import trial  # noqa: E402
 from diffmm_pyg.data import data_hash  # noqa: E402
 from diffmm_pyg.datasets import FakeMultiModalRec  # noqa: E402
 from diffmm_pyg.errors import DataError  # noqa: E402
@@ -122,7 +122,7 @@ def test_trials_cannot_see_the_test_split(monkeypatch, tmp_path):
     job = {'key': 'k', 'label': 'EASE', 'dataset': 'fake', 'seed': 0,
            'config': config, 'folds': 3, 'threads': 1, 'start': 0.}
     data = datasets.load_own_fold('fake', None, None)
-    row = _trial.measure(job, data, tmp_path / 'a', tmp_path / 'parts')
+    row = trial.measure(job, data, tmp_path / 'a', tmp_path / 'parts')
     assert [len(graphs) for graphs in given] == [2, 2, 2]
     for graph in [graph for graphs in given for graph in graphs]:
         for name, value in graph[INTERACTS].items():

@@ -1,15 +1,19 @@
 import fcntl
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
+from small import files
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 
 import run_all  # noqa: E402
 from _experiments import runner  # noqa: E402
+from _experiments.plan import FOLDER  # noqa: E402
 from _experiments.store import Store  # noqa: E402
+from diffmm_pyg.errors import RunError  # noqa: E402
 
 LABELS = ['A <1>', 'B', 'C']  # Those of the plan.
 
@@ -119,9 +123,11 @@ def test_report_tells_origins_apart(plan, stub, no_pictures, capsys):
     results.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
     assert plan('--report-only') == 0
     markdown = (plan.out / 'plan.md').read_text()
-    assert 'Times on different processors do not compare:' in markdown
-    assert '\n- a CPU and another CPU: B\n' in markdown
-    assert '\n- a CPU: C, A <1>\n' in markdown
+    assert ('Times on different processors, or with other numbers of threads '
+            'or processes, do not compare:') in markdown
+    share = '2 threads per process, 1 process at a time'
+    assert f'\n- a CPU, {share} and another CPU, {share}: B\n' in markdown
+    assert f'\n- a CPU, {share}: C, A <1>\n' in markdown
     assert '\n- Machine of 5 trainings: a CPU, 2 cores, 1 GiB' in markdown
     assert '\n- Machine of 1 training: another CPU, 2 cores' in markdown
     assert '\n- Revision new: ' in markdown
@@ -139,6 +145,13 @@ def test_only_and_what_is_missing(plan, stub, no_pictures, capsys):
     assert plan('--report-only', '--report', 'other') == 0
     assert plan.calls() == ['C-11']
     assert 'A <1> (seed 11, 12), B' in (plan.out / 'other.md').read_text()
+    before = files(plan.out)
+    assert plan('--report-only', '--report', 'plan', '--plan',
+                str(FOLDER / 'quick.json')) == 1
+    assert capsys.readouterr().err == (
+        f"error: '{plan.out}' holds no results of this plan to report; run it "
+        f"without '--report-only'\n")
+    assert files(plan.out) == before
     assert plan('--only', 'D') == 1
     assert capsys.readouterr().err == (
         "error: The plan has no model or dataset 'd'; choose among 'fake', "
@@ -197,6 +210,21 @@ def test_a_folder_belongs_to_one_runner(plan, stub, capsys):
         assert plan() == 1
     assert capsys.readouterr().err.startswith('error: Another run writes to')
     assert not (plan.out / 'calls').exists()
+
+
+def test_a_line_that_finds_no_space_is_taken_back(tmp_path, monkeypatch):
+    store, write = Store(tmp_path), os.write
+
+    def write_half(fd, line):
+        # Another cell ends at the same time.
+        store.results.write_text(store.results.read_text() + '{"key": "b"}\n')
+        return write(fd, line[:len(line) // 2])
+
+    store.append({'key': 'a'})
+    monkeypatch.setattr(os, 'write', write_half)
+    with pytest.raises(RunError, match='There is no space for'):
+        store.append({'key': 'c'})
+    assert list(store.rows()) == ['a', 'b']
 
 
 def test_a_report_while_a_plan_runs(plan, stub, no_pictures):

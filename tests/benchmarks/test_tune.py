@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stub_trial
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1] / 'benchmarks'))
@@ -26,7 +27,7 @@ MODELS = ['ease', 'ease_content', 'late_fusion']
 @pytest.fixture
 def search(tmp_path, monkeypatch):
     r"""Searches for the models above in processes that train nothing."""
-    monkeypatch.setattr('_tuning.search.WORKER', FOLDER / 'stub_trial.py')
+    monkeypatch.setattr('_tuning.search.run_trial', stub_trial.run_trial)
     monkeypatch.setattr('_tuning.propose.NUM_RANDOM', 2)
 
     def run(name, *options, trials=5, **actions):
@@ -246,7 +247,8 @@ def test_a_trial_over_its_time_has_failed(search, tmp_path):
     (['--quick', '--only', 'popularity'], 1, "error: There is nothing to "),
     (['--quick', '--folds', '6'], 2, "error: '--folds': invalid choice: 6"),
     (['--quick', '--trials', '0'], 2, "error: '--trials': must be at least"),
-    (['--quick', '--seed', '-1'], 2, "error: '--seed' must lie in 0.."),
+    (['--quick', '--seed', '-1'], 2, "error: '--seed' must lie in 0..10,"),
+    (['--quick', '--seed', '11'], 2, "error: '--seed' must lie in 0..10,"),
     (['--quick', '--dataset', 'baby'], 2, "error: '--dataset': not allowed"),
     ([], 1, "error: 'tiktok' is read from a folder; name the one"),
 ])

@@ -1,6 +1,4 @@
-r"""Runs one cell, in a process of its own: reads what to do from standard
-input, and adds a line to the results.
-"""
+r"""Runs one cell, in a process of its own, and adds a line to the results."""
 import os
 import shutil
 import time
@@ -9,23 +7,25 @@ from pathlib import Path
 from _checkout import git_revision
 from _experiments.datasets import load_dataset
 from _experiments.graphs import describe_graphs
+from _experiments.processes import Job
 from _experiments.ranks import KS, rank_positives
 from _experiments.store import Row, Store, save_tensors
-from _experiments.training import Job, read_job, train
+from _experiments.training import train
 from _measure import describe_machine, peak_memory
 from diffmm_pyg.runs import Run
 
+REVISION = git_revision()  # That of what is imported here.
 
-def main() -> None:
-    job = read_job()
+
+def run_cell(job: Job) -> None:
+    r"""Trains a model on a dataset with a seed."""
     store = Store(Path(job['out']))
     data = load_dataset(job['dataset'], job['folder'],
                         job['config']['modalities'])
-    revision = git_revision()
     folder = store.training_of(job['key'])
-    run, seconds = train(job, data, folder / str(revision))
+    run, seconds = train(job, data, folder / str(REVISION))
     save_tensors(store.ranks_of(job['key']), {'rank': rank_positives(run)})
-    store.append({**job['record'], **describe(job, run), 'git': revision,
+    store.append({**job['record'], **describe(job, run), 'git': REVISION,
                   'training_seconds': seconds})
     shutil.rmtree(folder)
 
@@ -61,7 +61,3 @@ def describe(job: Job, run: Run) -> Row:
         'graphs': describe_graphs(run),
         'history': run.history,
     }
-
-
-if __name__ == '__main__':
-    main()

@@ -1,5 +1,5 @@
-r"""Runs one trial of a search, in a process of its own: reads what to do from
-standard input, and adds a line to the log.
+r"""Runs one trial of a search, in a process of its own, and adds a line to the
+log.
 """
 import shutil
 import time
@@ -11,28 +11,31 @@ import numpy as np
 from _checkout import git_revision
 from _experiments.datasets import load_own_fold
 from _experiments.folds import cut_fold
+from _experiments.processes import Job
 from _experiments.store import Row, Trials
-from _experiments.training import Job, read_job, train
+from _experiments.training import train
 from _measure import describe_environment, peak_memory
 from diffmm_pyg.runs import Run
 from torch_geometric.data import HeteroData
 
 METRICS = ['recall@20', 'ndcg@20']
+REVISION = git_revision()  # That of what is imported here.
 
 
-def main() -> None:
-    job = read_job()
+def run_trial(job: Job) -> None:
+    r"""Trains a model with the hyper-parameters that are tried, on every
+    fold.
+    """
     data = load_own_fold(job['dataset'], job['folder'],
                          job['config']['modalities'])
     store = Trials(Path(job['out']))
-    revision = git_revision()
     folder = store.training_of(job['key'])
     parts = (store.folder / 'parts' / job['record']['search'] /
              str(job['seed']))
     store.append({
         **job['record'],
-        **measure(job, data, folder / str(revision), parts),
-        'git': revision,
+        **measure(job, data, folder / str(REVISION), parts),
+        'git': REVISION,
     })
     shutil.rmtree(folder)
 
@@ -71,7 +74,3 @@ def _describe(run: Run) -> Dict[str, Any]:
         'best_epoch': run.metrics['best_epoch'],
         'epochs': len(run.history),
     }
-
-
-if __name__ == '__main__':
-    main()
