@@ -1,7 +1,6 @@
 from typing import Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 # Exponentials that do not count beside 1 are 0: a CPU takes up to 20 times as
@@ -35,7 +34,7 @@ def shifted_exp(x: Tensor, inplace: bool = False) -> Tuple[Tensor, Tensor]:
     # Where all entries are infinite, so would be the difference.
     shift.clamp_(min=torch.finfo(shift.dtype).min)
     x = x.sub_(shift) if inplace else x - shift
-    return F.threshold_(x, MIN_EXPONENT, -torch.inf).exp_(), shift
+    return torch.threshold_(x, MIN_EXPONENT, -torch.inf).exp_(), shift
 
 
 def sum_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
