@@ -9,7 +9,7 @@ from torch_geometric.data import HeteroData
 
 README = Path(__file__).parents[1] / 'README.md'
 # As they stand there, each to be run in a namespace of its own:
-TOUR, PIPELINE, OWN_TABLES = re.findall(r'```python\n(.*?)```',
+TOUR, OWN_TABLES, PIPELINE = re.findall(r'```python\n(.*?)```',
                                         README.read_text(), re.S)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 # Exponentials that do not count beside 1 are 0: a CPU takes up to 20 times as
 # long for products with numbers so small that they are not normalized.
-MIN_EXPONENT = -80.
+MIN_EXPONENT = -50.
 
 
 def to_matmul_dtype(x: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def test_exponentials_are_normalized_or_zero(dtype):
         assert out.data_ptr() == x.data_ptr() or not inplace
         assert out.dtype == dtype and (out[1] == 0).all() and shift[0] == 0
         assert not ((0 < out) & (out < torch.finfo(dtype).tiny)).any()
-    assert (out[0, -100:] > 0).all() and out[0, -1] == 1
+    assert (out[0, -60:] > 0).all() and out[0, -1] == 1
 
 
 @pytest.mark.parametrize('index', [0, 1])
