@@ -85,6 +85,18 @@ def test_models_are_as_the_best_trial_was_that_holds_over_seeds(name):
     assert {key: config[key] for key in then} == then
 
 
+def test_two_layers_are_as_the_trial_was_that_holds_over_seeds():
+    finals = finals_of('light_gcn_2')
+    assert len(finals) == 6
+    search, trial = max(finals, key=finals.get)
+    best = next(row for row in read_lines('tiktok-tuning.jsonl')
+                if row['search'] == search and row['trial'] == trial)
+    [config] = {json.dumps(cell.config, sort_keys=True)
+                for cell in read_plan(FOLDER / 'known.json').cells
+                if cell.label == 'LightGCN, 2 layers'}
+    assert json.loads(config) == best['config']
+
+
 def test_readme_prints_what_was_measured():
     text = (ROOT / 'README.md').read_text().split('\n## Results\n')[1]
     plan = read_plan(FOLDER / 'full.json')
