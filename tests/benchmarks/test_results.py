@@ -100,12 +100,15 @@ def test_two_layers_are_as_the_trial_was_that_holds_over_seeds():
     assert configs == [best['config']] * 5
 
 
-def metrics_by_config():
-    found = {}
-    for row in [x for x in results() if x['seed'] >= FIRST_SEED]:
-        found.setdefault(json.dumps(row['config'], sort_keys=True),
-                         []).append(row['metrics'])
-    return found
+def metrics_of(name):
+    r"""By label, the metrics of all seeds of a plan."""
+    found = {(json.dumps(row['config'], sort_keys=True), row['seed']):
+             row['metrics'] for row in results()}
+    out = {}
+    for cell in read_plan(FOLDER / f'{name}.json').cells:
+        key = json.dumps(cell.config, sort_keys=True), cell.seed
+        out.setdefault(cell.label, []).append(found[key])
+    return out
 
 
 def printed_as(values):
@@ -115,30 +118,44 @@ def printed_as(values):
     return ' ± '.join(f'{x:.4f}'[1:] for x in out)
 
 
+def printed_means(metrics):
+    return ', '.join(printed_as([np.mean([x['test'][name] for x in metrics])])
+                     for name in ['recall@20', 'ndcg@20'])
+
+
 def test_readme_prints_what_was_measured():
     text = (ROOT / 'README.md').read_text().split('\n## Results\n')[1]
-    plan = read_plan(FOLDER / 'full.json')
-    found = metrics_by_config()
-    configs = {cell.label: cell.config for cell in plan.cells}
+    found = metrics_of('full')
     printed = 0
     for line in text.split('\n## ')[0].splitlines():
         label, *cells = re.sub(r'[*`]', '', line).strip('| ').split(' | ')
-        if label not in configs:
+        if label not in found:
             continue
-        metrics = found[json.dumps(configs[label], sort_keys=True)]
         for cell, (split, name) in zip(cells, [
             ('val', 'recall@20'), ('test', 'recall@20'), ('test', 'ndcg@20')
         ], strict=False):
-            assert cell == printed_as([x[split][name] for x in metrics]), label
+            assert cell == printed_as([x[split][name]
+                                       for x in found[label]]), label
         printed += 1
     assert printed == len(model_names())
 
 
 def test_readme_prints_what_is_to_agree_with_others():
     text = ' '.join((ROOT / 'README.md').read_text().split())
-    found = metrics_by_config()
-    for cell in read_plan(FOLDER / 'known.json').cells:
-        metrics = found[json.dumps(cell.config, sort_keys=True)]
+    for label, metrics in metrics_of('known').items():
         recall, ndcg = [printed_as([x['test'][name] for x in metrics])
                         for name in ['recall@20', 'ndcg@20']]
-        assert f'{recall} and {ndcg}' in text, cell.label
+        assert f'{recall} and {ndcg}' in text, label
+
+
+@pytest.mark.parametrize('words, label', [
+    ('random edges and scores', 'random edges and scores'),
+    ('Mult-DAE for denoisers', 'Mult-DAE as denoiser'),
+])
+def test_readme_compares_strict_with_itself(words, label):
+    found = metrics_of('diffusion')
+    line, = [line for line in (ROOT / 'README.md').read_text().splitlines()
+             if line.startswith(f'| above itself with {words} | ')]
+    _, other, answer = line.strip('| ').split(' | ')
+    assert other == printed_means(found[label])
+    assert printed_means(found['DiffMM strict']) in answer
