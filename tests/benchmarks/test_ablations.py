@@ -26,6 +26,7 @@ def plan_of(name):
 
 @pytest.mark.parametrize('name, base, yardstick', [
     ('ablations', 'strict', 'DiffMM strict'),
+    ('variants', 'strict', 'DiffMM strict'),
     ('released', 'reference', 'DiffMM reference'),
     ('random_split', 'strict', 'DiffMM strict, no drift'),
 ])
@@ -64,7 +65,8 @@ def test_fusions_with_drift_add_nothing_else():
 
 
 @pytest.mark.parametrize('entry', [
-    x for x in plan_of('ablations').entries[1:] if x.base == 'strict'
+    x for name in ['ablations', 'variants']
+    for x in plan_of(name).entries[1:] if x.base == 'strict'
 ], ids=lambda entry: entry.label)
 def test_every_variant_trains(entry):
     description = entry.description
