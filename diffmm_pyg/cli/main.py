@@ -1,5 +1,6 @@
 import argparse
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -22,7 +23,8 @@ logger = logging.getLogger('diffmm_pyg')
 
 def main(argv: Optional[List[str]] = None) -> int:
     r"""Runs a command and returns its exit code: 0, 1 if it failed, 2 if an
-    option is wrong, 130 if Ctrl-C and 143 if SIGTERM interrupted it.
+    option is wrong, 130 if Ctrl-C and 143 if SIGTERM interrupted it, 141 if
+    what reads its output has ended.
 
     Args:
         argv ([str], optional): The command and its options; those of the
@@ -46,6 +48,11 @@ def main(argv: Optional[List[str]] = None) -> int:
             if not processes.is_first:
                 warnings.simplefilter('ignore')
             args.command(args)
+            sys.stdout.flush()
+    except BrokenPipeError:  # As `head` has seen enough, which is no error.
+        # The interpreter flushes once more, which would fail as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt as e:
         code = 128 + getattr(e, 'signum', signal.SIGINT)
         if not processes.is_first:  # All stop together.

@@ -64,10 +64,10 @@ def test_fusions_with_drift_add_nothing_else():
         'Mult-DAE with drift': ['MultDAE', 'Drift']}
 
 
-@pytest.mark.parametrize('entry', [
-    x for name in ['ablations', 'variants']
+@pytest.mark.parametrize('entry', {
+    x.label: x for name in ['ablations', 'variants']
     for x in plan_of(name).entries[1:] if x.base == 'strict'
-], ids=lambda entry: entry.label)
+}.values(), ids=lambda entry: entry.label)
 def test_every_variant_trains(entry):
     description = entry.description
     config = resolve(description, 'tiktok')

@@ -3,6 +3,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -149,6 +151,15 @@ def test_interrupted_output(cli, cwd, run, monkeypatch, ending):
     assert result.code == 1
     assert result.err == 'error: [Errno 28] No space left on device\n'
     assert files(cwd) == before
+
+
+def test_output_that_nobody_reads(run):
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, '-m', 'diffmm_pyg', 'recommend',
+                            'run'], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, b'')
 
 
 def test_damaged_run(cli, cwd, run):
